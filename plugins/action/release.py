@@ -1,0 +1,80 @@
+# Copyright: the slipway.webapp contributors
+# GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Controller half of ``release``: ships the artifact to a host that has neither it nor the release."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+
+from ansible_collections.slipway.webapp.plugins.module_utils._errors import SlipwayError
+from ansible_collections.slipway.webapp.plugins.module_utils._layout import Layout
+
+MODULE = "slipway.webapp.release"
+
+
+class ActionModule(ActionBase):
+    """Asks by one cheap command whether the artifact is missing, ships it if so, then runs the module once."""
+
+    _supports_check_mode = True
+    _supports_async = False
+    TRANSFERS_FILES = False  # whether it does is decided below; else a temporary directory would always be made
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        del tmp
+        arguments = dict(self._task.args)
+        for name in ("artifact_upload", "artifact_size"):
+            if name in arguments:
+                raise AnsibleActionFail(f"{name} is set by the module itself")
+        artifact = os.path.expanduser(str(arguments.get("artifact") or ""))
+        local = artifact if os.path.isfile(artifact) else ""
+        if local:
+            arguments["artifact_size"] = os.path.getsize(local)
+        try:
+            if local and not self._task.check_mode and self._is_missing(arguments):
+                arguments["artifact_upload"] = self._ship(local)
+            answer = self._execute_module(module_name=MODULE, module_args=arguments, task_vars=task_vars)
+            if answer.get("needs_artifact"):  # it was there, but damaged
+                arguments["artifact_upload"] = self._ship(self._need(artifact))
+                answer = self._execute_module(module_name=MODULE, module_args=arguments, task_vars=task_vars)
+        finally:
+            self._remove_tmp_path(self._connection._shell.tmpdir)
+        answer.pop("needs_artifact", None)
+        result.update(answer)
+        return result
+
+    def _is_missing(self, arguments: dict[str, Any]) -> bool:
+        """True when the host has neither; what cannot be asked this way the module will judge."""
+        if arguments.get("state", "present") != "present":
+            return False
+        try:
+            layout = Layout(app=str(arguments.get("app")))
+            release = layout.release(str(arguments.get("release") or ""))
+        except SlipwayError:
+            return False
+        places = (os.path.join(release, "release.json"), layout.artifact(str(arguments.get("sha256"))))
+        command = " || ".join(f"test -e {shlex.quote(place)}" for place in places)
+        return int(self._low_level_execute_command(command, sudoable=True).get("rc", 0)) == 1
+
+    def _need(self, artifact: str) -> str:
+        if not os.path.isfile(artifact):
+            raise AnsibleActionFail(
+                "The host needs the artifact, and it is not on the controller\n"
+                f"found: {artifact or 'no `artifact` given'}\n"
+                "next: run slipway.webapp.artifact in the same play before"
+            )
+        return artifact
+
+    def _ship(self, artifact: str) -> str:
+        """Transfer to a temporary place; the module verifies the SHA-256 before anything trusts the bytes."""
+        directory = self._connection._shell.tmpdir or self._make_tmp_path()
+        place: str = self._connection._shell.join_path(directory, "artifact.tar.gz")
+        self._transfer_file(artifact, place)
+        self._fixup_perms2((directory, place), execute=False)
+        return place

@@ -1,0 +1,33 @@
+# Copyright: the slipway.webapp contributors
+# GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the documentation of every module that works for one application has in common."""
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    """``slipway.webapp.app`` is the option, ``slipway.webapp.app.attributes`` what each module promises."""
+
+    DOCUMENTATION = r"""
+---
+options:
+  app:
+    description:
+      - The application's name. It is also the name of its system user and of its directories below C(/srv) and C(/etc).
+      - A lower-case letter, then at most 29 lower-case letters, digits or hyphens.
+    type: str
+    required: true
+"""
+
+    ATTRIBUTES = r"""
+---
+options: {}
+attributes:
+  check_mode:
+    description: Can run in C(check_mode) and return what would change, without changing anything.
+    support: full
+  diff_mode:
+    description: Returns what has changed, or would change, as text to compare when in C(diff) mode.
+    support: full
+"""

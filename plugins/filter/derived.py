@@ -1,0 +1,25 @@
+# Copyright: the slipway.webapp contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The filters by which the role webapp derives its internal variables, and that with which init checks its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ansible_collections.slipway.webapp.plugins.module_utils import _derived
+from ansible_collections.slipway.webapp.plugins.module_utils._settings_fleet import first_words
+
+
+class FilterModule:
+    """Most filters are the function of the same name in ``_derived``."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        return {
+            "host_address": _derived.host_address,
+            "hosts_with_role": _derived.hosts_with_role,
+            "init_problems": first_words,
+            "process_environment": _derived.process_environment,
+            "process_secrets": _derived.process_secrets,
+            "service_urls": _derived.service_urls,
+        }

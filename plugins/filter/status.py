@@ -1,0 +1,22 @@
+# Copyright: the slipway.webapp contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The filters that turn what hosts said into documents and tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ansible_collections.slipway.webapp.plugins.module_utils import _status
+
+
+class FilterModule:
+    """Each filter is a function of ``_status``."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        return {
+            "history": _status.history,
+            "history_table": _status.history_table,
+            "status": _status.document,
+            "status_table": _status.status_table,
+        }

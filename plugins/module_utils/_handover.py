@@ -1,0 +1,142 @@
+# Copyright: the slipway.webapp contributors
+# GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Worker and beat move from one slot to the other: no task lost, never two beats."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ansible_collections.slipway.webapp.plugins.module_utils import _assignment, _route
+from ansible_collections.slipway.webapp.plugins.module_utils._errors import SlipwayError
+from ansible_collections.slipway.webapp.plugins.module_utils._layout import SLOTS, Layout, other_slot
+from ansible_collections.slipway.webapp.plugins.module_utils._plan import Step, carry_out
+from ansible_collections.slipway.webapp.plugins.module_utils._ports import Systemd, UnitState
+
+MOVABLE = ("worker", "beat")
+_AT_REST = ("inactive", "failed")
+Key = tuple[str, str]  # process, slot
+
+
+def probe(layout: Layout, systemd: Systemd) -> dict[Key, UnitState]:
+    """The state of worker and beat in both slots, by one question."""
+    units = {(process, slot): layout.unit(process, slot) for process in MOVABLE for slot in SLOTS}
+    states = systemd.states(list(units.values()))
+    return {key: states[unit] for key, unit in units.items()}
+
+
+def _step(name: str, process: str, slot: str) -> Step:
+    return Step(name, f"{name.capitalize()} {process} in {slot}", {"process": process, "slot": slot})
+
+
+def plan(state: Mapping[Key, UnitState], *, slot: str, processes: Sequence[str]) -> tuple[Step, ...]:
+    """What brings the processes to ``slot``.
+
+    The new worker first, so that somebody knows the tasks that the new beat sends; then beat, old before new; the old
+    worker last: it takes no new task, finishes what it has, and nobody waits for it.
+    """
+    old, steps = other_slot(slot), []
+    if "worker" in processes:
+        steps += [_step("start", "worker", slot)] if not state["worker", slot].running else []
+        steps += [_step("enable", "worker", slot)] if not state["worker", slot].enabled else []
+    if "beat" in processes:
+        steps += [_step("disable", "beat", old)] if state["beat", old].enabled else []
+        steps += [_step("stop", "beat", old)] if state["beat", old].active not in _AT_REST else []
+        steps += [_step("start", "beat", slot)] if not state["beat", slot].running else []
+        steps += [_step("enable", "beat", slot)] if not state["beat", slot].enabled else []
+    if "worker" in processes:
+        steps += [_step("disable", "worker", old)] if state["worker", old].enabled else []
+        leaving = (*_AT_REST, "deactivating")
+        steps += [_step("release", "worker", old)] if state["worker", old].active not in leaving else []
+    return tuple(steps)
+
+
+@dataclass
+class Doer:
+    """Carries out the steps; when a process does not start, what was stopped before is started again."""
+
+    layout: Layout
+    systemd: Systemd
+    timeout: float
+    _undo: list[Step] = field(default_factory=list)
+
+    def do(self, step: Step) -> None:
+        unit = [self.layout.unit(step.data["process"], step.data["slot"])]
+        if step.name == "start":
+            self._start(step, unit)
+        elif step.name == "stop":
+            self.systemd.stop(unit)
+            self._undo.append(step)
+        elif step.name == "release":
+            self.systemd.stop(unit, wait=False)
+        elif step.name == "enable":
+            self.systemd.enable(unit)
+        elif step.name == "disable":
+            self.systemd.disable(unit)
+            self._undo.append(step)
+
+    def _start(self, step: Step, unit: list[str]) -> None:
+        try:
+            self.systemd.start(unit, timeout=self.timeout)
+            self._undo.append(step)
+        except SlipwayError as error:
+            # Waits: if this is a beat, it must be gone before the old one comes back. What is not there cannot be
+            # stopped; why it did not start is what must be said.
+            with contextlib.suppress(SlipwayError):
+                self.systemd.stop(unit)
+            self._go_back()
+            raise _assignment.without_secrets(error, _assignment.slot_secrets(self.layout, step.data["slot"])) from None
+
+    def _go_back(self) -> None:
+        for step in reversed(self._undo):
+            unit = [self.layout.unit(step.data["process"], step.data["slot"])]
+            if step.name == "start":
+                self.systemd.disable(unit)
+                self.systemd.stop(unit, wait=False)
+            elif step.name == "stop":
+                self.systemd.start(unit, timeout=self.timeout)
+            else:
+                self.systemd.enable(unit)
+
+
+def refuse_unassigned(layout: Layout, slot: str) -> None:
+    """Refuse a slot that nothing is assigned to."""
+    if _assignment.assignment(layout, slot)[0] is None:
+        raise SlipwayError(
+            f"The {slot} slot of {layout.app} runs nothing yet",
+            expected="a slot that a release is assigned to",
+            next_step="assign one with slipway.webapp.slot first",
+        )
+
+
+def _text(state: Mapping[Key, UnitState], steps: Sequence[Step] = ()) -> str:
+    """Worker and beat for a diff, as they are or as the steps leave them."""
+    active = {key: unit.active for key, unit in state.items()}
+    enabled = {key: unit.enabled for key, unit in state.items()}
+    for step in steps:
+        key = (step.data["process"], step.data["slot"])
+        active[key] = {"start": "active", "stop": "inactive", "release": "inactive"}.get(step.name, active[key])
+        enabled[key] = {"enable": True, "disable": False}.get(step.name, enabled[key])
+    lines = [
+        f"{process} in {slot}: {active[process, slot]}{', starts at boot' if enabled[process, slot] else ''}\n"
+        for process, slot in state
+    ]
+    return "".join(lines)
+
+
+def hand_over(doer: Doer, *, slot: str, processes: Sequence[str], check_mode: bool = False) -> dict[str, Any]:
+    """Bring the processes to the slot; a module's result."""
+    if not check_mode:
+        refuse_unassigned(doer.layout, slot)
+    with contextlib.nullcontext() if check_mode else _route.alone(doer.layout):
+        state = probe(doer.layout, doer.systemd)
+        steps = plan(state, slot=slot, processes=processes)
+        actions = carry_out(steps, doer.do, check_mode=check_mode)
+    return {
+        "changed": bool(actions),
+        "actions": actions,
+        "diff": {"before": _text(state), "after": _text(state, steps)},
+    }

@@ -1,0 +1,173 @@
+# Copyright: the slipway.webapp contributors
+# GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where everything is on a host. The only home of paths, unit names and slot names."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+
+from ansible_collections.slipway.webapp.plugins.module_utils._errors import SlipwayError
+
+SLOTS = ("blue", "green")
+PROCESSES = ("web", "worker", "beat")
+BUCKETS = 20
+
+NAME_PATTERN = r"[a-z][a-z0-9-]{0,29}"
+RELEASE_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}"
+CONFIG_PATTERN = r"[0-9a-f]{12}"
+
+
+def other_slot(slot: str) -> str:
+    """The slot that is not ``slot``."""
+    return SLOTS[1 - SLOTS.index(slot)]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The paths of one application. ``prefix`` stands before every path and is empty on real hosts."""
+
+    app: str
+    prefix: str = ""
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(NAME_PATTERN, self.app):
+            raise SlipwayError(
+                "The application's name cannot be used",
+                found=repr(self.app),
+                expected="a lower-case letter, then at most 29 lower-case letters, digits or hyphens",
+                next_step="correct webapp_name",
+            )
+
+    def _path(self, *parts: str) -> str:
+        return self.prefix + os.path.join("/", *parts)
+
+    @property
+    def home(self) -> str:
+        return self._path("srv", self.app)
+
+    @property
+    def artifacts(self) -> str:
+        return os.path.join(self.home, "artifacts")
+
+    @property
+    def releases(self) -> str:
+        return os.path.join(self.home, "releases")
+
+    @property
+    def venvs(self) -> str:
+        return os.path.join(self.home, "venvs")
+
+    @property
+    def slots(self) -> str:
+        return os.path.join(self.home, "slots")
+
+    @property
+    def routes(self) -> str:
+        return os.path.join(self.home, "routes")
+
+    @property
+    def route_link(self) -> str:
+        return os.path.join(self.home, "route")
+
+    @property
+    def static(self) -> str:
+        return os.path.join(self.home, "static")
+
+    @property
+    def shared(self) -> str:
+        return os.path.join(self.home, "shared")
+
+    @property
+    def media(self) -> str:
+        return os.path.join(self.shared, "media")
+
+    @property
+    def etc(self) -> str:
+        return self._path("etc", self.app)
+
+    @property
+    def configs(self) -> str:
+        return os.path.join(self.etc, "environments")
+
+    @property
+    def state(self) -> str:
+        return self._path("var", "lib", "slipway", self.app)
+
+    @property
+    def library(self) -> str:
+        """What the collection itself installs on a host: the entry point of the processes and uv."""
+        return self._path("usr", "lib", "slipway")
+
+    @property
+    def uv(self) -> str:
+        return os.path.join(self.library, "uv", "bin", "uv")
+
+    def cache(self, tool: str) -> str:
+        """Where a build tool keeps downloads: one for each application, as who writes it decides what is installed."""
+        return self._path("var", "cache", "slipway", self.app, tool)
+
+    @property
+    def ledger(self) -> str:
+        return os.path.join(self.state, "ledger.jsonl")
+
+    @property
+    def lease(self) -> str:
+        return os.path.join(self.state, "lease.json")
+
+    @property
+    def pending(self) -> str:
+        return os.path.join(self.state, "pending.json")
+
+    def lock(self, name: str) -> str:
+        """The lock file that guards one kind of work on this host."""
+        return os.path.join(self.state, f"{name}.lock")
+
+    def artifact(self, sha256: str) -> str:
+        return os.path.join(self.artifacts, f"{sha256}.tar.gz")
+
+    def release(self, release: str) -> str:
+        """The directory of a release; a name that could leave ``releases/`` is refused."""
+        if not re.fullmatch(RELEASE_PATTERN, release) or release.endswith(".partial"):
+            raise SlipwayError(
+                "That is not the name of a release",
+                found=repr(release),
+                expected="letters, digits, dots, hyphens, underscores or plus signs",
+                next_step="take an id from the table that status.yml prints",
+            )
+        return os.path.join(self.releases, release)
+
+    def partial(self, release: str) -> str:
+        return self.release(release) + ".partial"
+
+    def venv(self, lock_hash: str) -> str:
+        return os.path.join(self.venvs, lock_hash)
+
+    def slot_link(self, slot: str) -> str:
+        return os.path.join(self.slots, slot)
+
+    def slot_env(self, slot: str) -> str:
+        return os.path.join(self.etc, "slots", f"{slot}.env")
+
+    def config_env(self, config: str) -> str:
+        return os.path.join(self.configs, f"{config}.env")
+
+    def route(self, number: int) -> str:
+        return os.path.join(self.routes, str(number))
+
+    def socket(self, slot: str) -> str:
+        return self._path("run", self.app, slot, "web.sock")
+
+    def unit(self, process: str, slot: str) -> str:
+        """The systemd unit of one process in one slot."""
+        return f"{self.app}-{process}@{slot}.service"
+
+    def unit_template(self, process: str) -> str:
+        """The file of which the units of one process are instances. It is only there on hosts that run the process."""
+        return self._path("etc", "systemd", "system", f"{self.app}-{process}@.service")
+
+    def retire_unit(self, slot: str) -> str:
+        """The transient unit that stops a slot when its warm time is over."""
+        return f"{self.app}-retire-{slot}"

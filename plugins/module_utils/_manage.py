@@ -1,0 +1,149 @@
+# Copyright: the slipway.webapp contributors
+# GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Run a release's manage.py as the application's user, with the application's environment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ansible_collections.slipway.webapp.plugins.module_utils import _route
+from ansible_collections.slipway.webapp.plugins.module_utils._assignment import Assignment, assignment
+from ansible_collections.slipway.webapp.plugins.module_utils._config import merged, read_env
+from ansible_collections.slipway.webapp.plugins.module_utils._errors import SlipwayError
+from ansible_collections.slipway.webapp.plugins.module_utils._files import read_text
+from ansible_collections.slipway.webapp.plugins.module_utils._layout import Layout
+from ansible_collections.slipway.webapp.plugins.module_utils._mask import complaint, mask
+from ansible_collections.slipway.webapp.plugins.module_utils._ports import Completed, Runner
+
+LONGEST = 64 * 1024  # characters of output that are returned
+
+
+@dataclass(frozen=True)
+class Manager:
+    """The manage.py of one release. ``environment`` is all that its processes get, ``secrets`` the values to mask."""
+
+    layout: Layout
+    runner: Runner
+    release: str
+    environment: Mapping[str, str]
+    secrets: Sequence[str]
+    timeout: float
+
+    @property
+    def here(self) -> str:
+        return self.layout.release(self.release)
+
+    def problem(self) -> str:
+        """Why the program cannot be run here, or ''. An unfinished release has not been shown to work at all."""
+        for needed in ("release.json", "venv/bin/python", "code/manage.py"):
+            if not os.path.exists(os.path.join(self.here, needed)):
+                return f"no {self.here}/{needed}"
+        return ""
+
+    def run(self, command: Sequence[str]) -> Completed:
+        """One command, its output masked and cut to its end."""
+        own = {
+            "SLIPWAY_RELEASE": self.release,
+            "STATIC_ROOT": os.path.join(self.here, "static"),
+            "MEDIA_ROOT": self.layout.media,
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+        answer = self.runner.run(
+            [os.path.join(self.here, "venv", "bin", "python"), "manage.py", *command],
+            environment={**own, **self.environment},
+            user=self.layout.app,
+            cwd=os.path.join(self.here, "code"),
+            timeout=self.timeout,
+        )
+        return Completed(
+            code=answer.code,
+            stdout=mask(answer.stdout, self.secrets)[-LONGEST:],
+            stderr=mask(answer.stderr, self.secrets)[-LONGEST:],
+            timed_out=answer.timed_out,
+        )
+
+    def needed(self, unless: Sequence[str]) -> bool:
+        """False when ``unless`` says that there is nothing to do; a question that cannot be asked is an error."""
+        answer = self.run(unless)
+        if answer.timed_out:
+            raise self._failed(unless, answer)
+        return not answer.ok
+
+    def must(self, command: Sequence[str]) -> Completed:
+        """One command that has to end well."""
+        answer = self.run(command)
+        if not answer.ok:
+            raise self._failed(command, answer)
+        return answer
+
+    def _failed(self, command: Sequence[str], answer: Completed) -> SlipwayError:
+        how = f"took longer than {self.timeout:g} s" if answer.timed_out else f"ended with {answer.code}"
+        return SlipwayError(
+            f"manage.py {' '.join(command)} of release {self.release} {how}",
+            found=complaint(answer, secrets=self.secrets, lines=30),
+            next_step="mend what it says, then run the same command again",
+            details={"rc": answer.code, "stdout": answer.stdout, "stderr": answer.stderr},
+        )
+
+
+def manager_of(
+    layout: Layout,
+    runner: Runner,
+    *,
+    release: str,
+    config: str,
+    environment: Mapping[str, Any] | None,
+    secrets: Mapping[str, Any] | None,
+    timeout: float,
+) -> Manager:
+    """The manage.py of the named release or the live one, with the given, the named or the live environment."""
+    live = _live(layout) if not release or (environment is None and not config) else None
+    if environment is not None:
+        values, secret = merged(environment=environment, secrets=secrets or {})
+    else:
+        path = layout.config_env(config or (live.config if live else ""))
+        text = read_text(path)
+        if text is None:
+            raise SlipwayError(
+                f"The configuration for manage.py of {layout.app} is not on this host", found=f"no {path}"
+            )
+        values, secret = read_env(text, where=path)
+    hidden = [values[name] for name in sorted(secret)]
+    return Manager(layout, runner, release or (live.release if live else ""), values, hidden, timeout)
+
+
+def _live(layout: Layout) -> Assignment:
+    route = _route.probe(layout)
+    pair = assignment(layout, route.live)[0] if route and route.live else None
+    if pair is None:
+        raise SlipwayError(
+            f"No release of {layout.app} is live on this host",
+            next_step="name a release and its environment, or deploy one",
+        )
+    return pair
+
+
+def manage(
+    manager: Manager, *, command: Sequence[str], unless: Sequence[str], check_mode: bool = False
+) -> dict[str, Any]:
+    """Run the command if it is needed; a module's result."""
+    said = f"Run manage.py {' '.join(command)}"
+    result = {"release": manager.release, "rc": 0, "stdout": "", "stderr": "", "changed": True, "actions": [said]}
+    result["diff"] = {"before": "", "after": f"{said}\n"}
+    if not manager.problem():
+        if unless and not manager.needed(unless):
+            return {**result, "changed": False, "actions": [], "diff": {"before": "", "after": ""}}
+        if not check_mode:
+            answer = manager.must(command)
+            result.update(stdout=answer.stdout, stderr=answer.stderr)
+    elif not check_mode:
+        raise SlipwayError(
+            f"manage.py of release {manager.release} cannot be run on this host",
+            found=manager.problem(),
+            next_step="build the release first with slipway.webapp.release",
+        )
+    return result

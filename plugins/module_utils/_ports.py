@@ -1,0 +1,98 @@
+# Copyright: the slipway.webapp contributors
+# GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The ports through which the domain touches the outside: commands, time, systemd. Tests put fakes here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class Completed:
+    """How a command ended. ``timed_out`` commands were killed; their ``code`` means nothing."""
+
+    code: int
+    stdout: str
+    stderr: str
+    timed_out: bool = False
+
+    @property
+    def ok(self) -> bool:
+        return self.code == 0 and not self.timed_out
+
+
+class Runner(Protocol):
+    """Runs programs. Secrets go into ``environment``, never into ``command``."""
+
+    def run(
+        self,
+        command: Sequence[str],
+        *,
+        environment: Mapping[str, str] | None = None,
+        user: str = "",
+        cwd: str = "",
+        timeout: float = 0.0,
+    ) -> Completed:
+        """Run ``command``, with ``user`` as that user in a clean environment; ``timeout`` in seconds, 0 for none."""
+
+
+class Clock(Protocol):
+    """Tells the time and waits."""
+
+    def now(self) -> float:
+        """Seconds since the epoch, UTC."""
+
+    def monotonic(self) -> float:
+        """Seconds on a clock that never jumps."""
+
+    def sleep(self, seconds: float) -> None:
+        """Wait."""
+
+
+@dataclass(frozen=True)
+class UnitState:
+    """What systemd says of a unit: ``active`` is its ActiveState, ``since`` an ISO 8601 time in UTC or ''."""
+
+    name: str
+    active: str
+    sub: str
+    enabled: bool
+    since: str = ""
+
+    @property
+    def running(self) -> bool:
+        return self.active == "active"
+
+
+class Systemd(Protocol):
+    """The service manager. Several units are one question or one command, because each costs a process."""
+
+    def states(self, units: Sequence[str]) -> dict[str, UnitState]:
+        """The state of each unit; of a unit that nobody has installed too."""
+
+    def start(self, units: Sequence[str], *, timeout: float) -> None:
+        """Start side by side and wait until all are ready; a failure carries the last log lines of those that fail."""
+
+    def stop(self, units: Sequence[str], *, wait: bool = True) -> None:
+        """Stop; without ``wait`` return as soon as the stop is queued."""
+
+    def enable(self, units: Sequence[str]) -> None:
+        """Start them at boot."""
+
+    def disable(self, units: Sequence[str]) -> None:
+        """Do not start them at boot."""
+
+    def stop_later(self, name: str, units: Sequence[str], *, seconds: int, only_if: Sequence[str] = ()) -> None:
+        """Stop ``units`` after ``seconds``, by a transient timer called ``name``, if ``only_if`` then exits 0."""
+
+    def cancel(self, name: str) -> None:
+        """Cancel a transient timer, if it is there."""
+
+    def timer_active(self, name: str) -> bool:
+        """True while the transient timer waits."""
+
+    def log(self, unit: str, *, lines: int = 20) -> list[str]:
+        """The unit's last log lines."""

@@ -1,0 +1,133 @@
+# Copyright: the slipway.webapp contributors
+# GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Releases on a host: what is there, what a wish needs, in which steps. Carried out by ``_release_build``.
+
+A release is complete when its directory has its final name (it gets that by one rename, as the last step of its build),
+its ``release.json`` says so, and the environment that it points at is complete too.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from ansible_collections.slipway.webapp.plugins.module_utils import _static
+from ansible_collections.slipway.webapp.plugins.module_utils._archive import Limits, sha256_of
+from ansible_collections.slipway.webapp.plugins.module_utils._errors import SlipwayError
+from ansible_collections.slipway.webapp.plugins.module_utils._installed import Installed, assigned, read_installed
+from ansible_collections.slipway.webapp.plugins.module_utils._layout import Layout
+from ansible_collections.slipway.webapp.plugins.module_utils._plan import Step
+
+PRESENT, ABSENT, DAMAGED = "present", "absent", "damaged"
+
+
+@dataclass(frozen=True)
+class Wish:
+    """The release that is wanted, and all that its build needs.
+
+    ``environment`` and ``build_environment`` hold every variable, secrets too; ``secrets`` are the values to hide.
+    ``upload`` is a file on the host that claims to be the artifact, ``size`` its size in bytes (0: not known).
+    """
+
+    release: str
+    sha256: str
+    version: str = ""
+    python: str = "/usr/bin/python3"
+    settings_module: str = ""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    build_environment: Mapping[str, str] = field(default_factory=dict)
+    secrets: tuple[str, ...] = ()
+    collectstatic: bool = True
+    check_deploy: bool = True
+    upload: str = ""
+    size: int = 0
+    timeout: float = 900.0
+    limits: Limits = field(default_factory=Limits)
+
+
+@dataclass(frozen=True)
+class State:
+    """What a host has of the wanted release."""
+
+    installed: Installed | None
+    partial: bool
+    artifact: str
+    unpublished: tuple[str, ...] = ()
+    slots: tuple[str, ...] = ()
+
+
+def probe(layout: Layout, wish: Wish) -> State:
+    """Look; the artifact's bytes are read only when a build would need them."""
+    there = read_installed(layout, wish.release)
+    artifact = ABSENT
+    path = layout.artifact(wish.sha256)
+    if os.path.exists(path):
+        sound = there is not None or sha256_of(path) == wish.sha256
+        artifact = PRESENT if sound else DAMAGED
+    unpublished: tuple[str, ...] = ()
+    if there is not None:
+        unpublished = _static.missing(os.path.join(there.path, "static"), layout.static)
+    return State(
+        installed=there,
+        partial=os.path.lexists(layout.partial(wish.release)),
+        artifact=artifact,
+        unpublished=unpublished,
+        slots=tuple(slot for slot, release in assigned(layout).items() if release == wish.release),
+    )
+
+
+def plan(state: State, wish: Wish) -> tuple[Step, ...]:
+    """The steps that make the wanted release complete; none when it is."""
+    if state.installed is None:
+        return _build(state, wish)
+    if state.installed.record is None:
+        return _replace_damaged(state, wish)
+    if state.installed.record.sha256 != wish.sha256:
+        raise SlipwayError(
+            f"Release {wish.release} is here with another artifact",
+            found=f"sha256 {state.installed.record.sha256}",
+            expected=f"sha256 {wish.sha256}",
+            next_step="give the new artifact another version; a release never changes",
+        )
+    steps = []
+    if not state.installed.complete:
+        steps.append(Step("environment", f"make the environment of release {wish.release} again"))
+        steps.append(Step("repoint", f"point release {wish.release} at its environment"))
+    if state.unpublished:
+        steps.append(Step("republish", f"publish {len(state.unpublished)} static files that are missing"))
+    return tuple(steps)
+
+
+def _replace_damaged(state: State, wish: Wish) -> tuple[Step, ...]:
+    problem = state.installed.problem if state.installed else ""
+    if state.slots:
+        raise SlipwayError(
+            f"Release {wish.release} is damaged",
+            found=f"{problem}; slot {', '.join(state.slots)} is assigned to it",
+            next_step="deploy another release first, or the same one with another version",
+        )
+    return (Step("discard", f"set the damaged release {wish.release} aside"), *_build(state, wish, clean=True))
+
+
+def _build(state: State, wish: Wish, *, clean: bool = False) -> tuple[Step, ...]:
+    django = " and ".join(
+        (["check --deploy"] if wish.check_deploy else []) + (["collectstatic"] if wish.collectstatic else [])
+    )
+    steps = [
+        (state.partial or clean, "clean", f"remove the unfinished build of {wish.release}"),
+        (state.artifact != PRESENT, "receive", f"take the artifact {wish.sha256[:12]} in"),
+        (True, "unpack", f"unpack the artifact {wish.sha256[:12]}"),
+        (True, "environment", "install the locked requirements, unless an environment with them is here"),
+        (True, "compile", "compile the code"),
+        (bool(django), "django", f"run {django}"),
+        (True, "publish", "publish the static files"),
+        (True, "seal", f"make release {wish.release} visible"),
+    ]
+    return tuple(Step(name, summary) for wanted, name, summary in steps if wanted)
+
+
+def needs_artifact(steps: Sequence[Step], wish: Wish) -> bool:
+    """True when the plan cannot begin before somebody brings the artifact."""
+    return not wish.upload and any(step.name == "receive" for step in steps)

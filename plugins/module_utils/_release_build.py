@@ -1,0 +1,346 @@
+# Copyright: the slipway.webapp contributors
+# GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How a release is built: beside its final place, made durable, then made visible by one rename.
+
+The project's own code (installation, settings, collectstatic) runs as the application's user; what it made ends owned
+by root. Nothing that a killed build leaves is ever taken for complete: the next run removes it and builds again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import stat
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from ansible_collections.slipway.webapp.plugins.module_utils import _release_django, _static
+from ansible_collections.slipway.webapp.plugins.module_utils import _requirements as _req
+from ansible_collections.slipway.webapp.plugins.module_utils._archive import sha256_of, unpack
+from ansible_collections.slipway.webapp.plugins.module_utils._errors import SlipwayError
+from ansible_collections.slipway.webapp.plugins.module_utils._files import (
+    ensure_directory,
+    fsync_directory,
+    point_symlink,
+    write_atomically,
+)
+from ansible_collections.slipway.webapp.plugins.module_utils._host import iso_time
+from ansible_collections.slipway.webapp.plugins.module_utils._installed import (
+    MARKER,
+    RECORD,
+    Record,
+    read_record,
+    venv_link,
+    venv_problem,
+)
+from ansible_collections.slipway.webapp.plugins.module_utils._layout import Layout
+from ansible_collections.slipway.webapp.plugins.module_utils._mask import complaint
+from ansible_collections.slipway.webapp.plugins.module_utils._plan import Step
+from ansible_collections.slipway.webapp.plugins.module_utils._ports import Clock, Completed, Runner
+from ansible_collections.slipway.webapp.plugins.module_utils._release import Wish
+from ansible_collections.slipway.webapp.plugins.module_utils._version import VERSION
+
+
+@dataclass(frozen=True)
+class Owner:
+    """The application's user and group."""
+
+    name: str
+    uid: int
+    gid: int
+
+
+@dataclass(frozen=True)
+class Ports:
+    """The outside of a build."""
+
+    runner: Runner
+    clock: Clock
+    owner: Owner
+
+
+class Builder:
+    """Carries out the steps of one plan. Each step can be repeated after a crash in the middle of it."""
+
+    def __init__(self, layout: Layout, wish: Wish, ports: Ports, interpreter: _req.Interpreter | None = None) -> None:
+        self.layout = layout
+        self.wish = wish
+        self.ports = ports
+        self.files = 0
+        self.checks: tuple[str, ...] = ()
+        self.done: dict[str, str] = {}  # what a step really did, where its summary could not know
+        self._interpreter = interpreter
+        self._lock: _req.Lock | None = None
+        self._lock_hash = ""
+        self._link: tuple[str, str] | None = None
+
+    @property
+    def root(self) -> str:
+        """Where the release is now: in its partial place while it is built."""
+        partial = self.layout.partial(self.wish.release)
+        return partial if os.path.isdir(partial) else self.layout.release(self.wish.release)
+
+    @property
+    def code(self) -> str:
+        return os.path.join(self.root, "code")
+
+    @property
+    def static(self) -> str:
+        return os.path.join(self.root, "static")
+
+    @property
+    def venv(self) -> str:
+        return self.layout.venv(self._lock_hash)
+
+    def do(self, step: Step) -> None:
+        getattr(self, f"_{step.name}")()
+
+    # The steps -------------------------------------------------------------------------------------------------------
+
+    def _clean(self) -> None:
+        remove_tree(self.layout.partial(self.wish.release))
+
+    def _discard(self) -> None:
+        set_aside(self.layout, self.wish.release)
+
+    def _receive(self) -> None:
+        ensure_directory(self.layout.artifacts, mode=0o700)
+        place = self.layout.artifact(self.wish.sha256)
+        temporary = os.path.join(self.layout.artifacts, f".{self.wish.sha256}.part")
+        try:
+            # Copied before it is read, so that nobody who may write the upload can change it afterwards.
+            shutil.copyfile(self.wish.upload, temporary)
+            found = sha256_of(temporary)
+            if found != self.wish.sha256:
+                raise SlipwayError(
+                    "The artifact that arrived on this host is not the one that was packed",
+                    found=f"sha256 {found}",
+                    expected=f"sha256 {self.wish.sha256}",
+                    next_step="run the same command again; it transfers the artifact anew",
+                )
+            _fsync(temporary)
+            os.replace(temporary, place)
+        except BaseException:
+            _unlink(temporary)
+            raise
+        fsync_directory(self.layout.artifacts)
+
+    def _unpack(self) -> None:
+        owner = self.ports.owner
+        partial = self.layout.partial(self.wish.release)
+        ensure_directory(self.layout.releases, mode=0o750, gid=owner.gid)
+        os.mkdir(partial, 0o700)
+        os.chown(partial, -1, owner.gid)
+        os.chmod(partial, 0o750)
+        path = self.layout.artifact(self.wish.sha256)
+        self.files = unpack(path, self.code, limits=self.wish.limits, gid=owner.gid)
+        if (self.wish.collectstatic or self.wish.check_deploy) and not os.path.exists(f"{self.code}/manage.py"):
+            raise SlipwayError(
+                "The artifact has no manage.py",
+                found="at its top: " + ", ".join(sorted(os.listdir(self.code))[:20]),
+                expected="a Django project with manage.py at the top",
+                next_step="name the directory that holds manage.py in webapp_source_subdirectory",
+            )
+
+    def _environment(self) -> None:
+        self._lock = _req.find_lock(self.code)
+        if self._interpreter is None:
+            raise SlipwayError("No Python was looked for")  # a programming error: the caller has to
+        installer = _req.choose_installer(self._lock, uv=self.layout.uv)
+        self._lock_hash = _req.lock_hash(
+            self._lock,
+            interpreter=self._interpreter,
+            installer=installer,
+            build_environment=_without(self.wish.build_environment, self.wish.secrets),
+        )
+        if not venv_problem(self.layout, self._lock_hash):
+            self.done["environment"] = f"share the environment {self._lock_hash}, which has the locked requirements"
+            return
+        remove_tree(self.venv)
+        try:
+            self._install(self._lock, installer, self._interpreter)
+        except BaseException:
+            remove_tree(self.venv)
+            raise
+        self.done["environment"] = f"install {self._lock.kind} by {installer} as environment {self._lock_hash}"
+
+    def _install(self, lock: _req.Lock, installer: str, interpreter: _req.Interpreter) -> None:
+        owner = self.ports.owner
+        cache = self.layout.cache(installer)
+        ensure_directory(cache, mode=0o700, uid=owner.uid, gid=owner.gid)
+        ensure_directory(self.layout.venvs, mode=0o750, gid=owner.gid)
+        os.mkdir(self.venv, 0o700)
+        os.chown(self.venv, owner.uid, owner.gid)
+        commands = _req.install_commands(
+            lock, installer=installer, interpreter=interpreter, venv=self.venv, uv=self.layout.uv, cache=cache
+        )
+        for command in commands:
+            given = {**command.environment, **self.wish.build_environment}
+            answer = self._run(command.argv, environment=given)
+            if not answer.ok:
+                raise self._not_installed(lock, installer, answer)
+        own(self.venv, gid=owner.gid)
+        self._sync(self.venv)
+        marker = {"lock": lock.kind, "hash": self._lock_hash, "python": interpreter.name, "installer": installer}
+        _write_json(os.path.join(self.venv, MARKER), {**marker, "created": self._now()}, gid=owner.gid)
+
+    def _not_installed(self, lock: _req.Lock, installer: str, answer: Completed) -> SlipwayError:
+        why = f"no end after {self.wish.timeout:g} s\n" if answer.timed_out else ""
+        return SlipwayError(
+            f"The requirements of {lock.kind} could not be installed by {installer}",
+            found=why + complaint(answer, secrets=self.wish.secrets),
+            next_step=f"correct {lock.kind}, or the index that webapp_build_environment names; nothing was changed",
+        )
+
+    def _compile(self) -> None:
+        if self._interpreter is None:
+            return
+        # It reads the code and runs none of it: root may do that, and only root may write there. Files that do not
+        # compile (templates of code, for example) are not this step's business.
+        self.ports.runner.run(
+            [self._interpreter.path, "-I", "-m", "compileall", "-q", "."], cwd=self.code, timeout=self.wish.timeout
+        )
+
+    def _django(self) -> None:
+        owner = self.ports.owner
+        os.mkdir(self.static, 0o700)
+        os.chown(self.static, owner.uid, owner.gid)
+        given = {
+            **self.wish.environment,
+            "DJANGO_SETTINGS_MODULE": self.wish.settings_module,
+            "STATIC_ROOT": self.static,
+            "MEDIA_ROOT": self.layout.media,
+            "SLIPWAY_RELEASE": self.wish.release,
+        }
+        command = _release_django.command(
+            os.path.join(self.venv, "bin", "python"), check=self.wish.check_deploy, collect=self.wish.collectstatic
+        )
+        answer = self._run(command, environment=given)
+        report = _release_django.read_report(answer, secrets=self.wish.secrets, timeout=self.wish.timeout)
+        self.checks = report.lines
+        self._link = _release_django.link_for(report.static_root, code=self.code, static=self.static)
+
+    def _publish(self) -> None:
+        if not os.path.isdir(self.static):
+            os.mkdir(self.static)
+        own(self.static, gid=0 if os.geteuid() == 0 else -1, public=True)
+        ensure_directory(self.layout.static, mode=0o755)
+        count = _static.publish(self.static, self.layout.static)
+        self.done["publish"] = f"publish {count} new static files"
+
+    def _republish(self) -> None:
+        ensure_directory(self.layout.static, mode=0o755)
+        _static.publish(self.static, self.layout.static, replace=False)
+
+    def _seal(self) -> None:
+        if self._lock is None or self._interpreter is None:
+            raise SlipwayError("The release has no environment")  # a programming error: the plan always makes one
+        partial, final = self.layout.partial(self.wish.release), self.layout.release(self.wish.release)
+        if self._link:
+            os.symlink(self._link[1], self._link[0])
+        os.symlink(venv_link(self._lock_hash), os.path.join(partial, "venv"))
+        record = Record(
+            id=self.wish.release,
+            version=self.wish.version,
+            sha256=self.wish.sha256,
+            created=self._now(),
+            python=self._interpreter.name,
+            lock_kind=self._lock.kind,
+            lock_hash=self._lock_hash,
+            files=self.files,
+            collection=VERSION,
+        )
+        _write_json(os.path.join(partial, RECORD), record.as_json(), gid=self.ports.owner.gid)
+        self._sync(partial)
+        os.rename(partial, final)
+        fsync_directory(self.layout.releases)
+
+    def _repoint(self) -> None:
+        """The same requirements may have another environment by now, when the host's Python was replaced."""
+        final = self.layout.release(self.wish.release)
+        record = read_record(final)
+        if record is None or self._interpreter is None:
+            raise SlipwayError(f"{final} has lost its {RECORD}", next_step="deploy with another version")
+        changed = {**record.as_json(), "python": self._interpreter.name}
+        changed["lock"] = {"kind": record.lock_kind, "hash": self._lock_hash}
+        if changed != record.as_json():
+            _write_json(os.path.join(final, RECORD), changed, gid=self.ports.owner.gid)
+        point_symlink(os.path.join(final, "venv"), venv_link(self._lock_hash))
+
+    # Helpers ---------------------------------------------------------------------------------------------------------
+
+    def _run(self, argv: Iterable[str], *, environment: dict[str, str]) -> Completed:
+        return self.ports.runner.run(
+            list(argv), environment=environment, user=self.ports.owner.name, cwd=self.code, timeout=self.wish.timeout
+        )
+
+    def _sync(self, path: str) -> None:
+        """One syncfs(2): for thousands of small files it is far cheaper than as many fsync(2)."""
+        answer = self.ports.runner.run(["sync", "--file-system", path])
+        if not answer.ok:
+            raise SlipwayError(f"{path} could not be made durable", found=answer.stderr.strip())
+
+    def _now(self) -> str:
+        return iso_time(self.ports.clock.now())
+
+
+def _without(environment: Any, secrets: tuple[str, ...]) -> dict[str, str]:
+    return {name: value for name, value in environment.items() if value not in secrets}
+
+
+def _write_json(path: str, value: dict[str, Any], *, gid: int) -> None:
+    write_atomically(path, (json.dumps(value, indent=2) + "\n").encode(), mode=0o640, gid=gid)
+
+
+def _fsync(path: str) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _unlink(path: str) -> None:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        return
+
+
+def remove_tree(path: str) -> None:
+    """Remove a directory and all below it, if it is there. A marker of completeness goes first."""
+    _unlink(os.path.join(path, MARKER))
+    if os.path.lexists(path):
+        shutil.rmtree(path)
+
+
+def set_aside(layout: Layout, *releases: str) -> None:
+    """Take releases' final names away, so that a removal that is cut short leaves nothing that looks complete."""
+    for release in releases:
+        remove_tree(layout.partial(release))
+        os.rename(layout.release(release), layout.partial(release))
+    fsync_directory(layout.releases)
+
+
+def own(root: str, *, gid: int, public: bool = False) -> None:
+    """Give a tree that the application made to root: nothing in it stays writable for others, no set-id bit stays.
+
+    The top is closed first, and everything is reached through open directories: a process of the application that
+    still runs cannot put a link in the way.
+    """
+    uid = 0 if os.geteuid() == 0 else -1
+    os.chown(root, uid, gid, follow_symlinks=False)
+    os.chmod(root, 0o700)
+    for _path, directories, files, descriptor in os.fwalk(root):
+        for name in (*directories, *files):
+            status = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+            os.chown(name, uid, gid, dir_fd=descriptor, follow_symlinks=False)
+            if not stat.S_ISLNK(status.st_mode):
+                readable = 0o755 if stat.S_ISDIR(status.st_mode) or status.st_mode & stat.S_IXUSR else 0o644
+                mode = readable if public else (stat.S_IMODE(status.st_mode) & 0o755) | (readable & 0o550)
+                if mode != stat.S_IMODE(status.st_mode):
+                    os.chmod(name, mode, dir_fd=descriptor)
+    os.chmod(root, 0o755 if public else 0o750)

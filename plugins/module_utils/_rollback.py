@@ -1,0 +1,153 @@
+# Copyright: the slipway.webapp contributors
+# GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which release a rollback goes to: decided from the ledgers and directories of all hosts, never from file times."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ansible_collections.slipway.webapp.plugins.module_utils._errors import SlipwayError
+from ansible_collections.slipway.webapp.plugins.module_utils._layout import other_slot
+
+Info = Mapping[str, Any]
+"""What the module ``deploy_info`` returned for one host."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """What is deployed: a release with the configuration it ran with."""
+
+    release: str
+    config: str
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where a rollback goes; ``slots`` names for each host the slot that will serve it."""
+
+    pair: Pair
+    slots: dict[str, str]
+
+
+def _pair(entry: Mapping[str, Any] | None) -> Pair | None:
+    if not entry or not entry.get("release"):
+        return None
+    return Pair(release=str(entry["release"]), config=str(entry.get("config", "")))
+
+
+def _proven(info: Info) -> list[Pair]:
+    """Every pair that was proven on a host, newest first, each once."""
+    pairs: list[Pair] = []
+    for entry in info.get("proven") or []:
+        pair = _pair(entry)
+        if pair is not None and pair not in pairs:
+            pairs.append(pair)
+    return pairs
+
+
+def _complete(info: Info) -> set[str]:
+    return {str(release["id"]) for release in info.get("releases") or [] if release.get("complete")}
+
+
+def choices(infos: Mapping[str, Info], primary: str) -> list[Pair]:
+    """What can be chosen: proven on the primary, not live now, and whole (release and configuration) on every host."""
+    live = _pair(infos[primary].get("live"))
+    whole = set.intersection(*[_complete(info) for info in infos.values()])
+    configs = set.intersection(*[set(info.get("configs") or []) for info in infos.values()])
+    return [
+        pair for pair in _proven(infos[primary]) if pair != live and pair.release in whole and pair.config in configs
+    ]
+
+
+def _offer(pairs: Sequence[Pair]) -> str:
+    if not pairs:
+        return "there is no other proven release on these hosts; deploy one"
+    return "choose one of: " + ", ".join(
+        f"-e release={pair.release}" for pair in {p.release: p for p in pairs}.values()
+    )
+
+
+def _previous(infos: Mapping[str, Info], primary: str) -> Pair:
+    """What the live pair replaced when it was deployed: going back twice goes further back, not to and fro.
+
+    A run that finished what a killed one had begun replaced the pair by itself; then the ledger's order decides.
+    """
+    info = infos[primary]
+    live = _pair(info.get("live"))
+    entries = list(info.get("proven") or [])
+    replaced = [
+        _pair(entry.get("previous")) for entry in entries if entry["action"] == "deploy" and _pair(entry) == live
+    ]
+    begun = max((index for index, entry in enumerate(entries) if _pair(entry) == live), default=-1)
+    older = [_pair(entry) for entry in entries[begun + 1 :]] if live else []
+    for pair in (*replaced, *older):
+        if pair is not None and pair != live:
+            return pair
+    raise SlipwayError(
+        "There is no release before the live one to go back to",
+        found=f"live: {live.release}" if live else "nothing is live",
+        next_step=_offer(choices(infos, primary)),
+    )
+
+
+def _refusal(infos: Mapping[str, Info], primary: str, release: str) -> SlipwayError:
+    """Why this release cannot be chosen, said for the first reason that holds."""
+    offer = _offer(choices(infos, primary))
+    if release not in {pair.release for pair in _proven(infos[primary])}:
+        return SlipwayError(
+            f"Release {release} was never proven live here",
+            expected="a release whose deploy succeeded on these hosts",
+            next_step=offer,
+        )
+    missing = sorted(
+        host for host, info in infos.items() if release not in {r["id"] for r in info.get("releases") or []}
+    )
+    if missing:
+        return SlipwayError(
+            f"Release {release} is not there any more", found=f"missing on {', '.join(missing)}", next_step=offer
+        )
+    broken = sorted(host for host, info in infos.items() if release not in _complete(info))
+    if broken:
+        return SlipwayError(
+            f"Release {release} is not complete", found=f"incomplete on {', '.join(broken)}", next_step=offer
+        )
+    return SlipwayError(
+        f"The configuration that release {release} ran with is not there any more",
+        found="its environment file was pruned",
+        next_step=f"{offer}; or deploy that release again",
+    )
+
+
+def _wanted(infos: Mapping[str, Info], primary: str, release: str) -> Pair:
+    if not release:
+        return _previous(infos, primary)
+    live = _pair(infos[primary].get("live"))
+    for pair in _proven(infos[primary]):
+        if pair.release == release and pair != live:
+            return pair
+    if live is not None and live.release == release:
+        return live
+    raise _refusal(infos, primary, release)
+
+
+def choose(infos: Mapping[str, Info], *, primary: str, release: str = "") -> Target:
+    """The pair to go back to and the slot on each host, or a refusal that lists what can be chosen.
+
+    ``infos`` maps each application host to its ``deploy_info``; ``release`` is '' for the previous one.
+    """
+    pair = _wanted(infos, primary, release)
+    live = _pair(infos[primary].get("live"))
+    if pair != live and pair not in choices(infos, primary):
+        raise _refusal(infos, primary, pair.release)
+    return Target(pair=pair, slots={host: _slot(info, pair) for host, info in infos.items()})
+
+
+def _slot(info: Info, pair: Pair) -> str:
+    """The live slot when it already serves the pair, else the other one."""
+    live = info.get("live")
+    if not live:
+        return "blue"
+    return str(live["slot"]) if _pair(live) == pair else other_slot(str(live["slot"]))

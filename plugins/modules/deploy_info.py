@@ -1,0 +1,188 @@
+#!/usr/bin/python
+# Copyright: the slipway.webapp contributors
+# GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: deploy_info
+short_description: See everything about an application on a host
+version_added: "0.1.0"
+author: The slipway.webapp contributors (@slipway-webapp)
+description:
+  - One look at what is live, what both slots run, what is retained, what happened, who works on it and how much room
+    there is.
+  - On a host that knows nothing of the application it says just that. Changes nothing.
+  - With O(release), O(config) and O(processes) it also says whether a deploy of them has anything to do here.
+extends_documentation_fragment:
+  - slipway.webapp.app
+  - slipway.webapp.app.attributes
+attributes:
+  diff_mode:
+    support: none
+    description: Changes nothing, so there is no difference to show.
+options:
+  release:
+    description: The release that is about to be deployed.
+    type: str
+  config:
+    description: The configuration that is about to be deployed.
+    type: str
+  processes:
+    description: The processes that this host shall run.
+    type: list
+    elements: str
+    choices: [web, worker, beat]
+"""
+
+EXAMPLES = r"""
+- name: See what every host serves
+  slipway.webapp.deploy_info:
+    app: shop
+  register: info
+
+- name: Is there anything to do
+  slipway.webapp.deploy_info:
+    app: shop
+    release: 1.4.0-3f9a1c22d0
+    config: 90c1f7a2be41
+    processes: [web, worker, beat]
+"""
+
+RETURN = r"""
+app:
+  description: The application.
+  returned: success
+  type: str
+  sample: shop
+live:
+  description:
+    - What the users get. The slot is that with most of the traffic; C(since) and C(by) are those of the ledger's
+      entry that proved it.
+    - Null when nothing is live; C(since) and C(by) are null when no run recorded that it went well.
+  returned: success
+  type: dict
+  sample: {slot: green, release: 1.4.0-3f9a1c22d0, config: 90c1f7a2be41, since: "2026-11-21T11:06:10Z", by: anna@ci}
+slots:
+  description: What each slot is assigned to, and the state of the processes that this host has.
+  returned: success
+  type: dict
+  sample:
+    green:
+      release: 1.4.0-3f9a1c22d0
+      config: 90c1f7a2be41
+      processes: {web: {active: active, enabled: true, since: "2026-11-21T11:05:58Z"}}
+route:
+  description: The route's number and the share of each slot in percent; null when there is none.
+  returned: success
+  type: dict
+  sample: {number: 8, weights: {blue: 0, green: 100}}
+releases:
+  description: The releases on the host, as M(slipway.webapp.release_info) returns them.
+  returned: success
+  type: list
+  elements: dict
+  sample: [{id: 1.4.0-3f9a1c22d0, complete: true}]
+artifacts:
+  description: The SHA-256 of each artifact on the host.
+  returned: success
+  type: list
+  elements: str
+  sample: []
+configs:
+  description: The ids of the configurations on the host.
+  returned: success
+  type: list
+  elements: str
+  sample: [90c1f7a2be41]
+lease:
+  description: Who works on the environment, as M(slipway.webapp.lease) returns it; null when nobody does.
+  returned: success
+  type: dict
+  sample: {owner: 20261121T110500-4b1f, reason: deploy of 1.4.0, since: "2026-11-21T11:05:00Z", until:
+    "2026-11-21T11:20:00Z"}
+proven:
+  description: The deploys and rollbacks that ended well, newest first, 200 at most.
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - release: 1.4.0-3f9a1c22d0
+      config: 90c1f7a2be41
+      slot: green
+      time: "2026-11-21T11:06:10Z"
+      by: anna@ci
+      action: deploy
+      previous: {release: 1.3.2-77ab01c9de, config: 90c1f7a2be41, slot: blue}
+ledger:
+  description: The last 20 entries of the ledger, newest first, as M(slipway.webapp.ledger_info) returns them.
+  returned: success
+  type: list
+  elements: dict
+  sample: []
+pending:
+  description: What a broken run left to finish; null when there is nothing.
+  returned: success
+  type: dict
+  sample: null
+disk:
+  description: The room on the file system of the application.
+  returned: success
+  type: dict
+  sample: {free_bytes: 51539607552, total_bytes: 64424509440}
+python:
+  description: The version of the Python that ran this module.
+  returned: success
+  type: str
+  sample: 3.13.5
+wanted:
+  description:
+    - Whether the host already is what is wanted, the slot for the next release, and what is missing.
+    - C(needs) holds V(release) or V(config) (not on the host), V(pending) (a broken run), V(slot) (something else is
+      live),
+      V(start) (a process does not run), V(handover) (a worker or beat is in the other slot), V(route) (not all the
+      traffic),
+      V(proof) (no run recorded that it went well).
+  returned: when O(release), O(config) and O(processes) are given
+  type: dict
+  sample: {up_to_date: false, target_slot: blue, needs: [release, slot]}
+"""
+
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.slipway.webapp.plugins.module_utils._host import HostClock, HostRunner, guarded
+from ansible_collections.slipway.webapp.plugins.module_utils._inspect import Wanted, inspect
+from ansible_collections.slipway.webapp.plugins.module_utils._layout import PROCESSES, Layout
+from ansible_collections.slipway.webapp.plugins.module_utils._systemd import HostSystemd
+
+
+def spec() -> dict[str, Any]:
+    return {
+        "app": {"type": "str", "required": True},
+        "release": {"type": "str"},
+        "config": {"type": "str"},
+        "processes": {"type": "list", "elements": "str", "choices": list(PROCESSES)},
+    }
+
+
+def run(module: AnsibleModule) -> dict[str, Any]:
+    given = module.params
+    wanted = Wanted(given["release"], given["config"], given["processes"]) if given["release"] else None
+    systemd = HostSystemd(HostRunner(module))
+    return {"changed": False, **inspect(Layout(given["app"]), systemd=systemd, clock=HostClock(), wanted=wanted)}
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec=spec(),
+        required_together=[("release", "config", "processes")],
+        supports_check_mode=True,
+    )
+    guarded(module, lambda: run(module))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+#!/usr/bin/python
+# Copyright: the slipway.webapp contributors
+# GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: handover
+short_description: Bring worker and beat to a slot
+version_added: "0.1.0"
+author: The slipway.webapp contributors (@slipway-webapp)
+description:
+  - Starts the new worker, then stops the old one without waiting. The old one takes no more tasks and finishes those
+    that it has.
+  - Stops the old beat, then starts the new one, so that there are never two.
+  - When a new process does not start, what was stopped before is started again.
+extends_documentation_fragment:
+  - slipway.webapp.app
+  - slipway.webapp.app.attributes
+options:
+  slot:
+    description: The slot that the processes go to. A release must be assigned to it.
+    type: str
+    required: true
+    choices: [blue, green]
+  processes:
+    description: Which processes of this host.
+    type: list
+    elements: str
+    choices: [worker, beat]
+    required: true
+  timeout:
+    description: How many seconds each process may take to be ready.
+    type: int
+    default: 60
+"""
+
+EXAMPLES = r"""
+- name: Bring worker and beat to the green slot
+  slipway.webapp.handover:
+    app: shop
+    slot: green
+    processes: [worker, beat]
+"""
+
+RETURN = r"""
+actions:
+  description: What was done, or would be done in check mode.
+  returned: success
+  type: list
+  elements: str
+  sample: ["Start worker in green", "Stop beat in blue", "Start beat in green", "Release worker in blue"]
+"""
+
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.slipway.webapp.plugins.module_utils import _handover
+from ansible_collections.slipway.webapp.plugins.module_utils._host import HostRunner, guarded
+from ansible_collections.slipway.webapp.plugins.module_utils._layout import SLOTS, Layout
+from ansible_collections.slipway.webapp.plugins.module_utils._systemd import HostSystemd
+
+
+def spec() -> dict[str, Any]:
+    return {
+        "app": {"type": "str", "required": True},
+        "slot": {"type": "str", "required": True, "choices": list(SLOTS)},
+        "processes": {"type": "list", "elements": "str", "choices": list(_handover.MOVABLE), "required": True},
+        "timeout": {"type": "int", "default": 60},
+    }
+
+
+def run(module: AnsibleModule) -> dict[str, Any]:
+    given = module.params
+    doer = _handover.Doer(
+        layout=Layout(given["app"]), systemd=HostSystemd(HostRunner(module)), timeout=given["timeout"]
+    )
+    return _handover.hand_over(doer, slot=given["slot"], processes=given["processes"], check_mode=module.check_mode)
+
+
+def main() -> None:
+    module = AnsibleModule(argument_spec=spec(), supports_check_mode=True)
+    guarded(module, lambda: run(module))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+#!/usr/bin/python
+# Copyright: the slipway.webapp contributors
+# GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: rollback_plan
+short_description: Choose the release that a rollback goes to
+version_added: "0.1.0"
+author: The slipway.webapp contributors (@slipway-webapp)
+description:
+  - Chooses, once for all hosts, the release and configuration that a rollback goes to, and the slot on each host.
+  - Decides from what M(slipway.webapp.deploy_info) found on every application host. Changes nothing.
+  - Refuses a release that never was live, is not there or is not complete, and says which ones can be chosen.
+  - Runs on the controller only.
+options:
+  infos:
+    description: What M(slipway.webapp.deploy_info) returned, by the host's name.
+    type: dict
+    required: true
+  primary:
+    description: The host whose ledger decides.
+    type: str
+    required: true
+  release:
+    description: The release to go to. Empty for the one that the live release replaced.
+    type: str
+    default: ""
+attributes:
+  check_mode:
+    description: Changes nothing, so check mode makes no difference.
+    support: full
+  diff_mode:
+    description: Changes nothing, so there is no difference to show.
+    support: none
+"""
+
+EXAMPLES = r"""
+- name: Choose the release to go back to
+  slipway.webapp.rollback_plan:
+    infos: "{{ infos }}"
+    primary: app1
+"""
+
+RETURN = r"""
+release:
+  description: The release to go to.
+  returned: success
+  type: str
+  sample: 1.4.0-3f9a1c22d0
+config:
+  description: The configuration it ran with.
+  returned: success
+  type: str
+  sample: 90c1f7a2be41
+slots:
+  description: The slot that will serve it, by the host's name.
+  returned: success
+  type: dict
+  sample: {app1: green}
+"""

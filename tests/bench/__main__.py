@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Measure: floor, deploy, no-op and rollback on one host, then deploys to 1, 2, 4 and 8 hosts; print ratios."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import statistics
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.bench import fleet, measure
+
+RESULT = fleet.ROOT / ".build" / "bench.json"
+SIZES = (1, 2, 4, 8)
+BUDGETS = {
+    "deploy_ratio": 2.0,
+    "noop_s": 5.0,
+    "rollback_s": 3.0,
+    "hosts_8_ratio": 1.5,
+    "switch_ms": 5.0,
+    "invocations_per_host": 15,
+}
+FLOOR = Path(__file__).with_name("floor.sh")
+
+
+def main() -> int:
+    """The whole bench; 0 when it could be measured, whatever the figures are."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3, help="repetitions; the median counts (default %(default)s)")
+    parser.add_argument("--sizes", type=int, nargs="+", default=list(SIZES), choices=SIZES, help="numbers of hosts")
+    options = parser.parse_args()
+    serials = itertools.count(1)
+    try:
+        _prepare(max(2, *options.sizes))  # alone, a host would not let others reach its database
+        figures = _one_host(serials, options.rounds)
+        figures |= _many_hosts(serials, options.sizes, options.rounds)
+    except measure.BenchError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 1
+    RESULT.write_text(json.dumps(figures, indent=2), encoding="utf-8")
+    _tell(figures)
+    return 0
+
+
+def _prepare(count: int) -> None:
+    """Hosts up, provisioned, and serving a first release."""
+    print(f"prepare {count} hosts", flush=True)
+    hosts = list(fleet.addresses())[:count]
+    measure.command(sys.executable, "-m", "tests.hosts", "up", "bench", "--only", ",".join(hosts))
+    measure.play("provision", fleet.inventory(count), "-e", f"webapp_source={fleet.tree(0)}")
+    measure.play("deploy", fleet.inventory(count), "-e", f"webapp_source={fleet.tree(0)}")
+    # The floor asks with curl, which a bare server lacks.
+    fleet.on_host("bench1", "sudo apt-get install --yes --quiet curl")
+
+
+def _deploy(tree: Path, count: int, *, profile: bool = False) -> measure.Run:
+    return measure.play("deploy", fleet.inventory(count), "-e", f"webapp_source={tree}", profile=profile)
+
+
+def _floor(serial: int) -> float:
+    what = (str(fleet.tree(serial)), f"floor-{serial}", fleet.APP, fleet.DOMAIN)
+    return measure.command(str(FLOOR), *what, *fleet.ssh("bench1")).seconds
+
+
+def _one_host(serials: Iterator[int], rounds: int) -> dict[str, object]:
+    """Floor and ours in turn on the same host, so that whatever disturbs the machine disturbs both."""
+    floor: list[float] = []
+    deploy: list[float] = []
+    noop: list[float] = []
+    rollback: list[float] = []
+    command: list[float] = []
+    _deploy(fleet.tree(next(serials)), 1)  # alone, the host has another configuration than in the fleet
+    for _round in range(rounds):
+        floor.append(_floor(next(serials)))
+        _deploy(fleet.tree(next(serials)), 1)  # a rollback goes to a proven release, which the floor's is not
+        tree = fleet.tree(next(serials))
+        deploy.append(_deploy(tree, 1).seconds)
+        noop.append(_deploy(tree, 1).seconds)
+        with measure.Watch([fleet.addresses()["bench1"]]) as watch:
+            command.append(measure.play("rollback", fleet.inventory(1), "-e", "webapp_source=unused").seconds)
+        rollback.append(watch.seconds)
+        print(f"floor {floor[-1]:.2f} s, deploy {deploy[-1]:.2f} s, no-op {noop[-1]:.2f} s, "
+              f"rollback {rollback[-1]:.2f} s to traffic moved, {command[-1]:.2f} s whole", flush=True)  # fmt: skip
+    told = _deploy(fleet.tree(next(serials)), 1, profile=True)
+    floor_s, deploy_s = statistics.median(floor), statistics.median(deploy)
+    return {
+        "floor_s": round(floor_s, 2),
+        "deploy_s": round(deploy_s, 2),
+        "deploy_ratio": round(deploy_s / floor_s, 2),
+        "noop_s": round(statistics.median(noop), 2),
+        "rollback_s": round(statistics.median(rollback), 2),
+        "rollback_command_s": round(statistics.median(command), 2),
+        "switch_ms": measure.switch_ms(told.output),
+        "invocations_per_host": fleet.invocations("bench1", told.began),
+        "phases_s": {phase: round(seconds, 2) for phase, seconds in told.phases.items()},
+    }
+
+
+def _many_hosts(serials: Iterator[int], sizes: list[int], rounds: int) -> dict[str, object]:
+    """How a code-only deploy grows with the number of hosts (which here all share one machine's cores)."""
+    times: dict[int, float] = {}
+    for count in sizes:
+        _deploy(fleet.tree(next(serials)), count)  # what differs besides the code is deployed here
+        taken = [_deploy(fleet.tree(next(serials)), count).seconds for _round in range(rounds)]
+        times[count] = statistics.median(taken)
+        print(f"deploy to {count} hosts {times[count]:.2f} s", flush=True)
+    smallest, largest = min(times), max(times)
+    return {
+        "hosts_s": {str(count): round(seconds, 2) for count, seconds in times.items()},
+        f"hosts_{largest}_ratio": round(times[largest] / times[smallest], 2),
+    }
+
+
+def _tell(figures: dict[str, object]) -> None:
+    print()
+    for name, value in figures.items():
+        budget = BUDGETS.get(name)
+        verdict = ""
+        if budget is not None and isinstance(value, (int, float)):
+            verdict = f"budget {budget}: {'met' if value <= budget else 'MISSED'}"
+        print(f"{name:<24}{value!s:<40}{verdict}")
+    print(f"\nwritten to {RESULT.relative_to(fleet.ROOT)}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

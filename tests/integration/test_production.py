@@ -1,0 +1,252 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The production fleet: edge, three web hosts, worker and database, each a host of its own."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import secrets
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.integration.conftest import fleet_of
+from tests.integration.controller import ROOT
+from tests.integration.host import Host, Live
+from tests.integration.site import Site, make_site
+from tests.integration.test_redeploy import differences
+from tests.integration.test_secrets import forms, places_with
+from tests.load import LoadGenerator
+
+EXAMPLE = ROOT / "inventories" / "production" / "group_vars" / "production.yml"
+WEB = ("app1", "app2", "app3")
+APPLICATION = (*WEB, "worker1")
+OTHERS = ("edge1", "db1")
+VISITS = 60
+
+
+@pytest.fixture(scope="module")
+def planted() -> dict[str, str]:
+    """The secrets of the fleet."""
+    return {name: secrets.token_hex(25) for name in ("key", "database", "redis")}
+
+
+@pytest.fixture(scope="module")
+def production(tmp_path_factory: pytest.TempPathFactory, planted: Mapping[str, str]) -> Iterator[Site]:
+    """The fleet of the example inventory, with its settings; only secrets and paths are the test's."""
+    example: dict[str, Any] = yaml.safe_load(EXAMPLE.read_text())
+    own = {
+        "webapp_secrets": {"SECRET_KEY": planted["key"]},
+        "webapp_database_password": planted["database"],
+        "webapp_redis_password": planted["redis"],
+        "webapp_environment": {"BEAT_SECONDS": "1"},
+    }
+    for hosts in fleet_of("production"):
+        site = make_site(
+            app=example["webapp_name"],
+            environment="production",
+            directory=tmp_path_factory.mktemp("production"),
+            hosts=hosts,
+            edge="edge1",
+            settings={**{name: value for name, value in example.items() if name != "webapp_source"}, **own},
+        )
+        yield site
+
+
+def live(site: Site) -> Live:
+    """What the fleet serves: the same release and configuration on all its application hosts."""
+    found = {name: site.hosts[name].live(site.app) for name in APPLICATION}
+    pairs = {(one.release, one.config) for one in found.values() if one}
+    assert None not in found.values(), found
+    assert len(pairs) == 1, found
+    health = site.ask("/health").json()
+    assert health["release"] == pairs.pop()[0], (health, found)
+    return next(one for one in found.values() if one)
+
+
+def answered_by(site: Site, *, visits: int) -> Counter[str]:
+    """Visit so often through the edge, over TLS; which web hosts answered, by their own logs."""
+    marker = secrets.token_hex(6)
+    for number in range(visits):
+        answer = site.ask(f"/notes?token={marker}-{number}")
+        assert answer.status == 200, answer
+    log = f"/var/log/nginx/{site.app}.access.json"
+    # The query is not logged, the request's own number is.
+    ids = [json.loads(line) for line in site.hosts["edge1"].sh(f"tail -n {visits} {log}").splitlines()]
+    wanted = {line["request_id"] for line in ids if line["uri"] == "/notes"}
+    assert len(wanted) == visits, ids
+    found: Counter[str] = Counter()
+    for name in WEB:
+        lines = site.hosts[name].sh(f"tail -n {visits} {log}").splitlines()
+        found[name] = sum(json.loads(line)["request_id"] in wanted for line in lines)
+    return found
+
+
+def manage(host: Host, app: str, command: str) -> str:
+    """Run a command of the live release as the application does, without the collection."""
+    slot = host.live(app)
+    assert slot
+    place = f"/srv/{app}/slots/{slot.slot}"
+    return host.sh(
+        f"systemd-run --quiet --pipe --wait --uid={app} -p EnvironmentFile=/etc/{app}/slots/{slot.slot}.env"
+        f" -p WorkingDirectory={place}/code {place}/venv/bin/python manage.py {command}"
+    )
+
+
+def query(site: Site, sql: str) -> str:
+    """Ask the database on its own host."""
+    return site.hosts["db1"].sh(f'runuser -u postgres -- psql -d {site.app} -Atc "{sql}"').strip()
+
+
+def wait_for(what: Callable[[], bool], *, seconds: float) -> float:
+    """Wait until it is true; how long that took."""
+    began = time.monotonic()
+    while not what():
+        assert time.monotonic() - began < seconds, f"not within {seconds} s"
+        time.sleep(0.2)
+    return time.monotonic() - began
+
+
+def fleet_files(site: Site, names: tuple[str, ...]) -> dict[str, dict[str, str]]:
+    """The files of several hosts."""
+    with ThreadPoolExecutor() as pool:
+        return dict(zip(names, pool.map(lambda name: site.hosts[name].files(site.app), names), strict=True))
+
+
+def test_it_is_provisioned_once(production: Site, tell: Callable[[str], None]) -> None:
+    first = production.play("provision").ended(0)
+    second = production.play("provision").ended(0)
+    changes = {name: counts.changed for name, counts in second.recap.items()}
+    assert len(changes) == len(production.hosts)
+    assert set(changes.values()) == {0}, second.output
+    tell(
+        f"{len(changes)} hosts: changed={first.changed} in {first.seconds:.0f} s,"
+        f" again changed={second.changed} in {second.seconds:.0f} s"
+    )
+
+
+def untouched(site: Site, before: Mapping[str, dict[str, str]], began: Mapping[str, float]) -> int:
+    """Hosts that carry no process of the application: same files and units, no module ran there."""
+    after = fleet_files(site, OTHERS)
+    for name in OTHERS:
+        assert differences(before[name], after[name]) == [], name
+        assert site.hosts[name].invocations(began[name]) == [], name
+    return sum(len(files) for files in after.values())
+
+
+def test_it_is_deployed(production: Site, tell: Callable[[str], None]) -> None:
+    before, began = fleet_files(production, OTHERS), {name: production.hosts[name].now() for name in OTHERS}
+    run = production.deploy(production.sources.tree(release=1), "-vvvv", "--diff")
+    (production.directory / "deploy.log").write_text(run.output)
+    same = untouched(production, before, began)
+    found = live(production)
+    page = production.ask("/")
+    assert page.status == 200
+    assert found.release in page.body
+    assert production.ask("/", scheme="http").status == 301
+    answers = answered_by(production, visits=VISITS)
+    assert min(answers.values()) > 0, answers
+    assert answers.total() == VISITS, answers
+    tell(
+        f"{found.release} in {run.seconds:.0f} s, {same} files and units of edge and database the same, {dict(answers)}"
+    )
+
+
+def test_work_is_done_and_beat_ticks(production: Site, tell: Callable[[str], None]) -> None:
+    batch = manage(production.hosts["app1"], production.app, "enqueue --count 8 --seconds 0.05").strip()
+    done = f"SELECT count(*) FROM jobs_jobrun r JOIN jobs_job j ON j.id = r.job_id WHERE j.batch = '{batch}'"
+    took = wait_for(lambda: query(production, f"{done} AND r.finished_at IS NOT NULL") == "8", seconds=30)
+    assert query(production, done) == "8"
+    ticks = int(query(production, "SELECT count(*) FROM jobs_tick"))
+    wait_for(lambda: int(query(production, "SELECT count(*) FROM jobs_tick")) >= ticks + 3, seconds=20)
+    recent = "FROM jobs_tick WHERE sent_at > now() - interval '4 s'"
+    beats = query(production, f"SELECT string_agg(DISTINCT host || '/' || slot, ',') {recent}")
+    assert beats == f"worker1/{production.hosts['worker1'].look(production.app)['route'].popitem()[0]}", beats
+    tell(f"8 jobs from app1 done once each by worker1 in {took:.1f} s; ticks of {beats}: {ticks}, then 3 more")
+
+
+def test_visitors_notice_neither_redeploy_nor_rollback(production: Site, tell: Callable[[str], None]) -> None:
+    first = live(production)
+    url = f"https://{production.hosts['edge1'].address}"
+    load = LoadGenerator(
+        url=url, host=production.domain, insecure=True, clients=12, rate=15.0, max_seconds=300, verify_posts=True
+    )
+    with load:
+        load.wait_for(answers=40)
+        redeploy = production.deploy(production.sources.tree(release=2))
+        second = live(production)
+        load.wait_for(answers=40)
+        rollback = production.play("rollback").ended(0)
+        third = live(production)
+        load.wait_for(answers=40)
+    report = load.report
+    assert second.release != first.release
+    assert third.release == first.release
+    assert report.good, report.lines()
+    assert {seen.release for seen in report.releases} >= {first.release, second.release}, report.lines()
+    tell(
+        f"sent={report.sent} answered={report.answered} failed={report.failed}; redeploy {redeploy.seconds:.0f} s,"
+        f" rollback {rollback.seconds:.0f} s, notes confirmed {len(report.posts.answered)}, lost 0, doubled 0"
+    )
+
+
+def test_the_secrets_of_the_fleet_stay_in_their_files(
+    production: Site, planted: Mapping[str, str], tell: Callable[[str], None]
+) -> None:
+    words = set().union(*(forms(value) for value in planted.values()))
+    log: Path = production.directory / "deploy.log"
+    assert [word for word in words if word in log.read_text()] == []
+    own = (f"/etc/{production.app}/environments/", f"/etc/{production.app}/slots/")
+    found = {name: places_with(host, words) for name, host in production.hosts.items()}
+    expected = {name: [place for place in found[name] if place.startswith(own)] for name in APPLICATION}
+    assert all(expected.values()), found
+    for name in APPLICATION:
+        assert found[name] == expected[name]
+    assert found["edge1"] == []
+    (settings,) = found["db1"]
+    assert settings.startswith("/etc/redis/"), found["db1"]
+    assert production.hosts["db1"].sh(f"stat -c '%a %U:%G' {settings}").strip() == "640 redis:redis"
+    tell(f"in {sum(map(len, found.values()))} files of {len(found)} hosts, none but those that need them")
+
+
+def told(site: Site) -> dict[str, Any]:
+    """What status.yml says to programs: one JSON document on its standard output, and nothing else there."""
+    story = {"ANSIBLE_STDOUT_CALLBACK": "slipway.webapp.story"}
+    program = dataclasses.replace(site.controller, settings=story, errors=subprocess.DEVNULL)
+    found: dict[str, Any] = json.loads(site.play("status", controller=program, format="json").ended(0).output)
+    return found
+
+
+def test_status_says_what_there_is(production: Site, tell: Callable[[str], None]) -> None:
+    document, found = told(production), live(production)
+    assert document["live"] == [{"release": found.release, "config": found.config}]
+    assert (document["agree"], document["healthy"]) == (True, True)
+    assert {name: document["hosts"][name]["state"] for name in OTHERS} == dict.fromkeys(OTHERS, "no_process")
+    for name in APPLICATION:
+        seen, said = production.hosts[name].look(production.app), document["hosts"][name]
+        here = production.hosts[name].live(production.app)
+        assert here
+        last = seen["ledger"][-1]
+        assert (last["action"], last["outcome"]) == ("rollback", "succeeded")
+        wanted = {"slot": here.slot, "release": here.release, "config": here.config}
+        assert said["live"] == {**wanted, "since": last["time"], "by": last["by"]}, name
+        assert said["route"]["weights"] == {"blue": 0, "green": 0, here.slot: 100}, name
+        assert sorted(one["id"] for one in said["releases"]) == seen["releases"], name
+        assert said["lease"] is None
+        for slot, state in seen["slots"].items():
+            assert said["slots"][slot]["release"] == state["release"]
+            active = {process: unit["active"] for process, unit in said["slots"][slot]["processes"].items()}
+            assert active == {process: unit["active"] for process, unit in state["processes"].items()}, (name, slot)
+    production.hosts["app2"].sh(f"systemctl stop {production.app}-web@{found.slot}")
+    ill = told(production)
+    production.hosts["app2"].sh(f"systemctl start {production.app}-web@{found.slot}")
+    assert [name for name in APPLICATION if not ill["hosts"][name]["health"]["ok"]] == ["app2"]
+    assert (ill["healthy"], told(production)["healthy"]) == (False, True)
+    tell(f"{len(APPLICATION)} hosts as their files, units and processes say; a stopped web process is seen")

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The stories of operators, told on real hosts by Molecule. One host of each system carries all its stories."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PREFIX = os.environ.get("SLIPWAY_PREFIX", "molecule")
+LIMIT_SECONDS = 1200  # ten times what a story takes on a machine with nothing else to do
+
+# first_deploy comes first, on a host that is really empty; the others find what it installed.
+STORIES = {
+    "debian13": ("first_deploy", "redeploy_under_load", "rollback", "bad_release", "config_only"),
+    "debian12": ("first_deploy", "asgi"),
+}
+
+
+def run(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a command of this environment from the top of the checkout; its output is kept together."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return subprocess.run(
+        command,
+        cwd=ROOT,
+        env={**os.environ, "PATH": path, "SLIPWAY_PREFIX": PREFIX, "SLIPWAY_FLEET": "scenario", **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=LIMIT_SECONDS,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def system(request: pytest.FixtureRequest) -> Generator[str]:
+    """A fresh host with this system, for all its stories."""
+    fleet = (sys.executable, "-m", "tests.hosts")
+    run(*fleet, "down", "scenario", "--prefix", PREFIX)
+    brought = run(*fleet, "up", "scenario", "--prefix", PREFIX, "--os", request.param)
+    assert brought.returncode == 0, brought.stdout
+    yield request.param
+    run(*fleet, "down", "scenario", "--prefix", PREFIX)
+
+
+@pytest.mark.hosts
+@pytest.mark.parametrize(
+    ("system", "story"),
+    [(system, story) for system, stories in STORIES.items() for story in stories],
+    indirect=["system"],
+)
+def test_story(system: str, story: str, capsys: pytest.CaptureFixture[str]) -> None:
+    # What Molecule remembers of an earlier run (that the host is prepared) does not hold for this host.
+    state = ROOT / ".build" / "molecule" / PREFIX / f"{story}-{system}"
+    shutil.rmtree(state, ignore_errors=True)
+    shutil.rmtree(state.parent / story, ignore_errors=True)
+    began = time.monotonic()
+    told = run(
+        "molecule",
+        *("test", "--scenario-name", story, "--destroy", "never", "--no-command-borders"),
+        MOLECULE_GLOB="molecule/*/molecule.yml",
+        MOLECULE_EPHEMERAL_DIRECTORY=str(state),
+        SLIPWAY_OS=system,
+        NO_COLOR="1",
+    )
+    (state.parent / f"{story}-{system}.log").write_text(told.stdout)
+    counts = re.findall(r"load: sent=\d+ answered=\d+ failed=\d+", told.stdout)
+    with capsys.disabled():
+        print(f"\n{story} on {system}: {time.monotonic() - began:.0f} s", *counts, sep="; ", flush=True)
+    assert told.returncode == 0, told.stdout

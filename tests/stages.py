@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Run all checks and tests in stages, the cheap ones first, and count them honestly.
+
+tests/run            everything
+tests/run --fast     no test hosts
+tests/run unit ...   these stages only
+
+A stage that fails stops the run before the next costlier group. A stage that collects no test has failed: a test that
+does not exist must not look like one that passed. The last line is `N passed, N failed, N skipped`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from xml.etree import ElementTree
+
+ROOT = Path(__file__).resolve().parents[1]
+BUILD = ROOT / ".build"
+REPORTS = BUILD / "reports"
+NO_TESTS_COLLECTED = 5
+FAILED_TESTS = 1
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One run of pytest."""
+
+    name: str
+    paths: tuple[str, ...]
+    group: int
+    venv: str = "venv"
+    options: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Count:
+    """What became of the tests of one or more stages."""
+
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+
+    def __add__(self, other: Count) -> Count:
+        return Count(
+            passed=self.passed + other.passed,
+            failed=self.failed + other.failed,
+            skipped=self.skipped + other.skipped,
+        )
+
+    def __str__(self) -> str:
+        return f"{self.passed} passed, {self.failed} failed, {self.skipped} skipped"
+
+
+HOSTS_GROUP = 3
+OLDEST_PYTHON = "3.11"
+# Two at a time; the tests of one file stay together, because they share what is costly to make.
+TWO = ("-n", "2", "--dist", "loadfile")
+# One at a time: some of them fork, and the workers have threads.
+UNIT = ("tests/unit", "tests/property")
+STAGES = (
+    Stage(name="checks", paths=("tests/checks",), group=1, options=("-m", "not slow", *TWO)),
+    Stage(name="unit", paths=UNIT, group=1),
+    Stage(name="unit-oldest", paths=UNIT, group=1, venv="venv-oldest"),
+    Stage(name="slow-checks", paths=("tests/checks",), group=2, options=("-m", "slow", *TWO)),
+    Stage(
+        name="hosts",
+        paths=("tests/scenarios", "tests/integration"),
+        group=HOSTS_GROUP,
+        options=("--durations=15", "--durations-min=5"),
+    ),
+)
+
+
+def counted(report: Path) -> Count:
+    """The count that pytest's own report gives; one failed test if there is no report."""
+    if not report.exists():
+        return Count(failed=1)
+    total = Count()
+    for suite in ElementTree.parse(report).getroot().iter("testsuite"):
+        tests, skipped = int(suite.get("tests", "0")), int(suite.get("skipped", "0"))
+        failed = int(suite.get("failures", "0")) + int(suite.get("errors", "0"))
+        total += Count(passed=max(0, tests - skipped - failed), failed=failed, skipped=skipped)
+    return total
+
+
+def judged(count: Count, *, code: int) -> Count:
+    """The count; with one failure more if pytest failed and no test says so (nothing collected, broken set-up)."""
+    return count if code == 0 or count.failed else count + Count(failed=1)
+
+
+def run(stage: Stage) -> Count:
+    """Run one stage and say how long it took."""
+    print(f"--- {stage.name}", flush=True)
+    started = time.monotonic()
+    missing = _missing(stage)
+    if missing:
+        print(f"stage {stage.name} is SKIPPED: {missing}", flush=True)
+        count = Count(failed=1) if _in_ci() else Count(skipped=1)
+    else:
+        count = _run_pytest(stage)
+    print(f"--- {stage.name}: {count} in {time.monotonic() - started:.0f} s", flush=True)
+    return count
+
+
+def _in_ci() -> bool:
+    return os.environ.get("CI", "").lower() in ("1", "true")
+
+
+def _missing(stage: Stage) -> str:
+    """Make the stage's environment; say why that is impossible on this machine."""
+    if stage.venv != "venv-oldest":
+        return ""
+    places = [Path(place) for place in os.environ["PATH"].split(os.pathsep)]
+    places += sorted(Path.home().glob(f".pyenv/versions/{OLDEST_PYTHON}.*/bin"))
+    if not any((place / f"python{OLDEST_PYTHON}").exists() for place in places):
+        return f"there is no Python {OLDEST_PYTHON} here, so the oldest supported pair is not tested"
+    subprocess.run([ROOT / "requirements" / "environment.sh", "test", "-oldest", OLDEST_PYTHON], cwd=ROOT, check=False)
+    return ""
+
+
+def _run_pytest(stage: Stage) -> Count:
+    python = BUILD / stage.venv / "bin" / "python"
+    report = REPORTS / f"{stage.name}.xml"
+    report.unlink(missing_ok=True)
+    paths = [path for path in stage.paths if (ROOT / path).exists()]
+    code = NO_TESTS_COLLECTED
+    if paths:
+        command = [str(python), "-m", "pytest", "-q", *stage.options, f"--junitxml={report}", *paths]
+        code = _pytest(command, stage)
+    count = judged(counted(report) if report.exists() or code != NO_TESTS_COLLECTED else Count(), code=code)
+    if code == NO_TESTS_COLLECTED:
+        print(f"stage {stage.name} has no tests: that is a failure", flush=True)
+    elif code != 0 and code != FAILED_TESTS:
+        print(f"stage {stage.name}: pytest ended with {code}", flush=True)
+    return count
+
+
+def _pytest(command: Sequence[str], stage: Stage) -> int:
+    environment = {**os.environ, "PATH": f"{BUILD / stage.venv / 'bin'}{os.pathsep}{os.environ['PATH']}"}
+    try:
+        return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
+    except FileNotFoundError:
+        print(f"{command[0]} does not exist. Run: make env env-oldest", flush=True)
+        return 2
+
+
+def run_all(stages: Sequence[Stage]) -> Count:
+    """Run the stages in order; stop before a costlier group when something has failed."""
+    total = Count()
+    for place, stage in enumerate(stages):
+        if total.failed and place and stage.group > stages[place - 1].group:
+            left = ", ".join(later.name for later in stages[place:])
+            print(f"--- not run, because of the failures before: {left}", flush=True)
+            break
+        total += run(stage)
+    return total
+
+
+def main() -> int:
+    """Choose the stages, run them, print the sum."""
+    parser = argparse.ArgumentParser(prog="tests/run", description="Run all checks and tests.")
+    parser.add_argument("--fast", action="store_true", help="without the stage that needs test hosts")
+    parser.add_argument("stage", nargs="*", metavar="STAGE", help=", ".join(stage.name for stage in STAGES))
+    arguments = parser.parse_args()
+    unknown = set(arguments.stage) - {stage.name for stage in STAGES}
+    if unknown:
+        parser.error(f"no such stage: {', '.join(sorted(unknown))}")
+    chosen = [stage for stage in STAGES if not arguments.stage or stage.name in arguments.stage]
+    if arguments.fast:
+        chosen = [stage for stage in chosen if stage.group < HOSTS_GROUP]
+    REPORTS.mkdir(parents=True, exist_ok=True)
+    started = time.monotonic()
+    total = run_all(chosen)
+    print(f"--- all in {time.monotonic() - started:.0f} s", flush=True)
+    print(total, flush=True)
+    return 0 if total.failed == 0 and total.passed > 0 else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

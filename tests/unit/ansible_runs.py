@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Real runs of ansible-playbook on this machine, by the Ansible of the environment that the tests run in."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+COLLECTIONS = ROOT / ".build" / Path(sys.prefix).name.replace("venv", "collections")
+SECONDS = 120
+
+
+@dataclass(frozen=True)
+class Run:
+    """How a run ended."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def everything(self) -> str:
+        return self.stdout + self.stderr
+
+    @property
+    def lines(self) -> list[str]:
+        """What it printed, with every duration as 0.0 s."""
+        return re.sub(r" +\d+\.\d s", " 0.0 s", self.stdout).splitlines()
+
+
+def playbook(
+    name: str,
+    *options: str,
+    cwd: Path,
+    inventory: Mapping[str, Any] | None = None,
+    callback: str = "slipway.webapp.story",
+    settings: Mapping[str, str] | None = None,
+) -> Run:
+    """Run a playbook by name or path in ``cwd``, with an inventory that is written there."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
+    environment |= {
+        "ANSIBLE_HOME": str(cwd / ".ansible"),
+        "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS),
+        "ANSIBLE_STDOUT_CALLBACK": callback,
+        "ANSIBLE_LOCALHOST_WARNING": "false",
+        "ANSIBLE_INVENTORY_UNPARSED_WARNING": "false",
+        "ANSIBLE_NOCOLOR": "1",
+        **(settings or {}),
+    }
+    command = [str(Path(sys.executable).with_name("ansible-playbook")), name, *options]
+    if inventory is not None:
+        (cwd / "hosts.yml").write_text(yaml.safe_dump(dict(inventory), sort_keys=False))
+        command += ["-i", str(cwd / "hosts.yml")]
+    done = subprocess.run(
+        command,
+        cwd=cwd,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    return Run(done.returncode, done.stdout, done.stderr)
+
+
+def local(**variables: Any) -> dict[str, Any]:
+    """A host that is this machine."""
+    return {"ansible_connection": "local", "ansible_python_interpreter": sys.executable, **variables}

@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One owner at a time, and never for ever."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.slipway.webapp.plugins.module_utils import _lease
+from ansible_collections.slipway.webapp.plugins.module_utils._errors import SlipwayError
+from ansible_collections.slipway.webapp.plugins.module_utils._layout import Layout
+from tests.unit.fakes import host
+
+NOW = 1_800_000_000.0
+RACES = 300
+RACERS = 4
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    return host(tmp_path)
+
+
+def hold(layout: Layout, owner: str = "anna", *, now: float = NOW, **options: Any) -> dict[str, Any]:
+    return _lease.hold(layout, **{"owner": owner, "reason": "deploy of 1.4", "seconds": 60, "now": now, **options})
+
+
+def test_take_and_give_back(layout: Layout) -> None:
+    taken = hold(layout)
+    assert taken["changed"]
+    assert taken["lease"] == {
+        "owner": "anna",
+        "reason": "deploy of 1.4",
+        "since": "2027-01-15T08:00:00Z",
+        "until": "2027-01-15T08:01:00Z",
+    }
+    assert _lease.release(layout, owner="anna", now=NOW)["lease"] is None
+    assert not os.path.exists(layout.lease)
+    assert not _lease.release(layout, owner="anna", now=NOW)["changed"]
+
+
+def test_somebody_else_is_refused_and_told_who_why_and_until_when(layout: Layout) -> None:
+    hold(layout)
+    with pytest.raises(SlipwayError, match="Somebody else works on this environment") as refusal:
+        hold(layout, "berta", now=NOW + 59)
+    for part in ("anna", "deploy of 1.4", "2027-01-15T08:01:00Z"):
+        assert part in str(refusal.value)
+    assert refusal.value.details["lease"]["owner"] == "anna"
+    assert hold(layout, "anna", now=NOW + 59)["lease"]["owner"] == "anna"
+
+
+def test_it_expires(layout: Layout) -> None:
+    hold(layout)
+    assert _lease.probe(layout, now=NOW + 60) is None
+    assert hold(layout, "berta", now=NOW + 60)["lease"]["owner"] == "berta"
+
+
+def test_the_owner_gets_more_time_and_never_less(layout: Layout) -> None:
+    hold(layout, seconds=600)
+    again = hold(layout, seconds=60, now=NOW + 10)
+    assert not again["changed"]
+    assert again["lease"]["until"] == "2027-01-15T08:10:00Z"
+    more = hold(layout, seconds=600, now=NOW + 300)
+    assert more["changed"]
+    assert (more["lease"]["since"], more["lease"]["until"]) == ("2027-01-15T08:00:00Z", "2027-01-15T08:15:00Z")
+
+
+def test_a_run_whose_lease_had_expired_does_not_end_another_ones(layout: Layout) -> None:
+    hold(layout)
+    hold(layout, "berta", now=NOW + 61)
+    result = _lease.release(layout, owner="anna", now=NOW + 62)
+    assert not result["changed"]
+    assert result["lease"]["owner"] == "berta"
+
+
+def test_check_mode(layout: Layout) -> None:
+    before = os.listdir(layout.state)
+    assert hold(layout, check_mode=True)["changed"]
+    assert os.listdir(layout.state) == before
+    hold(layout)
+    assert _lease.release(layout, owner="anna", now=NOW, check_mode=True)["changed"]
+    assert os.path.exists(layout.lease)
+    with pytest.raises(SlipwayError):
+        hold(layout, "berta", check_mode=True)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [{"owner": ""}, {"reason": ""}, {"owner": "a\nb"}, {"owner": "x" * 201}, {"seconds": 0}, {"seconds": 86401}],
+)
+def test_what_cannot_be_held(layout: Layout, bad: dict[str, Any]) -> None:
+    with pytest.raises(SlipwayError):
+        hold(layout, **bad)
+    assert not os.path.exists(layout.lease)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"owner": "x"}', '{"owner":"x","reason":"","since":0,"until":"soon"}']
+)
+def test_a_damaged_lease_is_never_taken_for_none(layout: Layout, text: str) -> None:
+    Path(layout.lease).write_text(text)
+    with pytest.raises(SlipwayError, match="is damaged"):
+        hold(layout)
+
+
+def _race(prefix: str, racer: int, rounds: Any, results: Any) -> None:
+    layout = Layout("shop", prefix=prefix)
+    for race in range(RACES):
+        rounds.wait()
+        try:
+            _lease.hold(layout, owner=f"racer {racer}", reason=f"race {race}", seconds=60, now=time.time())
+            results.put((race, racer))
+        except SlipwayError:
+            pass
+        rounds.wait()
+        if racer == 0:
+            os.unlink(layout.lease)
+
+
+@pytest.mark.slow
+def test_of_300_races_each_has_exactly_one_winner(tmp_path: Path) -> None:
+    host(tmp_path)
+    context = multiprocessing.get_context("spawn")
+    rounds, results = context.Barrier(RACERS), context.SimpleQueue()
+    racers = [
+        context.Process(target=_race, args=(str(tmp_path), number, rounds, results), daemon=True)
+        for number in range(RACERS)
+    ]
+    for racer in racers:
+        racer.start()
+    winners: dict[int, list[int]] = {}
+    for racer in racers:
+        racer.join(timeout=300)
+    while not results.empty():
+        race, number = results.get()
+        winners.setdefault(race, []).append(number)
+    assert [len(winners.get(race, [])) for race in range(RACES)] == [1] * RACES

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The units that are rendered: what they run, how they stop, what they may do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from ansible_collections.slipway.webapp.plugins.module_utils._layout import PROCESSES, Layout
+
+TEMPLATES = Path(__file__).parents[3] / "roles" / "processes" / "templates"
+LAYOUT = Layout("shop")
+HARDENED = (
+    "NoNewPrivileges=true",
+    "CapabilityBoundingSet=",
+    "ProtectSystem=strict",
+    "ProtectHome=true",
+    "PrivateTmp=true",
+    "PrivateDevices=true",
+    "ProtectKernelTunables=true",
+    "ProtectKernelModules=true",
+    "ProtectKernelLogs=true",
+    "ProtectControlGroups=true",
+    "RestrictSUIDSGID=true",
+    "LockPersonality=true",
+    "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK",
+    "SystemCallFilter=@system-service",
+)
+
+
+def render(name: str, **settings: object) -> list[str]:
+    # As Ansible sets Jinja up.
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES), undefined=StrictUndefined, trim_blocks=True, autoescape=False
+    )
+    given = {
+        "webapp_name": "shop",
+        "webapp_server": "gunicorn",
+        "webapp_stop_seconds": 60,
+        "processes_start_seconds": 120,
+        "processes_open_files": 65536,
+        "processes_service_lines": [],
+        "__webapp_processes": list(PROCESSES),
+    }
+    return environment.get_template(name).render({**given, **settings}).splitlines()
+
+
+def value(lines: list[str], name: str) -> str:
+    found = [line.partition("=")[2] for line in lines if line.startswith(f"{name}=")]
+    assert len(found) == 1, f"{name} is there {len(found)} times"
+    return found[0]
+
+
+@pytest.mark.parametrize("process", PROCESSES)
+def test_what_all_have(process: str) -> None:
+    lines = render(f"{process}.service.j2")
+    assert [line for line in lines if line.startswith("[")] == ["[Unit]", "[Service]", "[Install]"]
+    assert set(HARDENED) <= set(lines)
+    for name, expected in {
+        "Type": "notify",
+        "User": "shop",
+        "Group": "shop",
+        "KillMode": "mixed",
+        "Restart": "on-failure",
+        "WorkingDirectory": LAYOUT.slot_link("%i") + "/code",
+        "EnvironmentFile": LAYOUT.slot_env("%i"),
+        "SyslogIdentifier": f"shop-{process}-%i",
+        "WantedBy": "multi-user.target",
+    }.items():
+        assert value(lines, name) == expected
+    assert value(lines, "ExecStart").startswith(f"{LAYOUT.slot_link('%i')}/venv/bin/python -m ")
+    for line in (
+        "Environment=SLIPWAY_SLOT=%i",
+        f"Environment=STATIC_ROOT={LAYOUT.slot_link('%i')}/static",
+        f"Environment=MEDIA_ROOT={LAYOUT.media}",
+        f"Environment=PYTHONPATH={LAYOUT.library}",
+    ):
+        assert line in lines
+
+
+@pytest.mark.parametrize(("server", "module"), [("gunicorn", "gunicorn"), ("uvicorn", "slipway_uvicorn")])
+def test_web(server: str, module: str) -> None:
+    lines = render("web.service.j2", webapp_server=server)
+    start = value(lines, "ExecStart")
+    assert f"python -m {module} " in start
+    assert LAYOUT.socket("%i") in start
+    assert value(lines, "TimeoutStopSec") == "65", "the server's own patience ends first"
+    assert value(lines, "ReadWritePaths") == f"{LAYOUT.shared} /run/shop/%i"
+
+
+def test_worker_and_beat() -> None:
+    worker, beat = render("worker.service.j2", webapp_stop_seconds=90), render("beat.service.j2")
+    assert value(worker, "TimeoutStopSec") == "90"
+    assert "--concurrency ${SLIPWAY_WORKER_CONCURRENCY}" in value(worker, "ExecStart")
+    assert "--hostname %i@%%h" in value(worker, "ExecStart"), "two workers on one host need two names"
+    assert f"--schedule {LAYOUT.shared}/beat/schedule" in value(beat, "ExecStart")
+    for lines in (worker, beat):
+        assert value(lines, "ReadWritePaths") == LAYOUT.shared
+
+
+def test_defaults_stand_before_the_file_that_overrides_them() -> None:
+    """systemd takes variables of an environment file over those of Environment=, so a configuration can change both."""
+    lines = render("worker.service.j2")
+    assert "Environment=SLIPWAY_WORKER_CONCURRENCY=2" in lines
+
+
+def test_more_lines_come_last() -> None:
+    lines = render("web.service.j2", processes_service_lines=["MemoryHigh=1G", "PrivateTmp=false"])
+    assert lines.index("PrivateTmp=false") > lines.index("PrivateTmp=true")
+    assert lines.index("PrivateTmp=false") < lines.index("[Install]")
+
+
+def test_directories() -> None:
+    lines = render("tmpfiles.conf.j2")
+    for slot in ("blue", "green"):
+        assert f"d /run/shop/{slot} 2750 shop www-data -" in lines
+    assert any("/shared/beat " in line for line in lines)
+    assert not any("/shared/beat " in line for line in render("tmpfiles.conf.j2", __webapp_processes=["web"]))
+
+
+@pytest.mark.parametrize("template", sorted(path.name for path in TEMPLATES.glob("*.j2")))
+def test_no_line_is_left_over(template: str) -> None:
+    if template == "common.j2":
+        return
+    lines = render(template)
+    assert lines[0] == "# Ansible managed"
+    assert not [line for line in lines if "{%" in line or "{{" in line or line != line.rstrip()]

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which release a rollback chooses, and which it refuses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ansible_collections.slipway.webapp.plugins.module_utils._errors import SlipwayError
+from ansible_collections.slipway.webapp.plugins.module_utils._rollback import Pair, choices, choose
+
+
+def entry(
+    release: str, config: str = "c1", *, action: str = "deploy", previous: tuple[str, str] | None = None
+) -> dict[str, Any]:
+    before = {"release": previous[0], "config": previous[1], "slot": "blue"} if previous else None
+    return {"release": release, "config": config, "action": action, "previous": before}
+
+
+def info(
+    *, live: tuple[str, str] | None, proven: list[dict[str, Any]], releases: list[str], incomplete: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    return {
+        "live": {"release": live[0], "config": live[1], "slot": "green"} if live else None,
+        "proven": proven,
+        "releases": [{"id": name, "complete": name not in incomplete} for name in releases],
+        "configs": ["c1", "c2"],
+    }
+
+
+TWO = info(live=("r2", "c1"), proven=[entry("r2", previous=("r1", "c1")), entry("r1")], releases=["r1", "r2", "r3"])
+
+
+def test_previous_is_what_the_live_release_replaced() -> None:
+    target = choose({"a": TWO, "b": TWO}, primary="a")
+    assert target.pair == Pair("r1", "c1")
+    assert target.slots == {"a": "blue", "b": "blue"}
+
+
+def test_going_back_twice_goes_further_back_not_to_and_fro() -> None:
+    proven = [
+        entry("r2", action="rollback", previous=("r3", "c1")),
+        entry("r3", previous=("r2", "c1")),
+        entry("r2", previous=("r1", "c1")),
+        entry("r1"),
+    ]
+    state = info(live=("r2", "c1"), proven=proven, releases=["r1", "r2", "r3"])
+    assert choose({"a": state}, primary="a").pair == Pair("r1", "c1")
+
+
+def test_the_first_release_has_nothing_before_it_also_after_a_rollback_to_it() -> None:
+    """A second rollback must not go forward to the release that people are fleeing."""
+    proven = [entry("r1", action="rollback", previous=("r2", "c1")), entry("r2", previous=("r1", "c1")), entry("r1")]
+    state = info(live=("r1", "c1"), proven=proven, releases=["r1", "r2"])
+    with pytest.raises(SlipwayError, match="no release before"):
+        choose({"a": state}, primary="a")
+
+
+def test_a_config_only_deploy_goes_back_to_the_earlier_config() -> None:
+    proven = [entry("r1", "c2", previous=("r1", "c1")), entry("r1", "c1")]
+    state = info(live=("r1", "c2"), proven=proven, releases=["r1"])
+    assert choose({"a": state}, primary="a").pair == Pair("r1", "c1")
+
+
+def test_a_deploy_that_a_later_run_finished_still_has_a_way_back() -> None:
+    proven = [entry("r2", previous=("r2", "c1")), entry("r1")]
+    state = info(live=("r2", "c1"), proven=proven, releases=["r1", "r2"])
+    assert choose({"a": state}, primary="a").pair == Pair("r1", "c1")
+
+
+def test_the_live_release_by_name_is_nothing_to_do() -> None:
+    target = choose({"a": TWO}, primary="a", release="r2")
+    assert target.pair == Pair("r2", "c1")
+    assert target.slots == {"a": "green"}
+
+
+@pytest.mark.parametrize(
+    ("infos", "release", "says"),
+    [
+        ({"a": TWO}, "r3", "never proven"),
+        ({"a": TWO}, "r9", "never proven"),
+        ({"a": TWO, "b": {**TWO, "releases": [{"id": "r2", "complete": True}]}}, "r1", "missing on b"),
+        ({"a": TWO, "b": {**TWO, "releases": [{"id": "r1", "complete": False}]}}, "r1", "incomplete on b"),
+        ({"a": {**TWO, "configs": ["c2"]}}, "r1", "environment file was pruned"),
+        ({"a": info(live=("r1", "c1"), proven=[entry("r1")], releases=["r1"])}, "", "no release before"),
+        ({"a": info(live=None, proven=[], releases=[])}, "", "nothing is live"),
+    ],
+)
+def test_refusals_name_the_reason(infos: dict[str, Any], release: str, says: str) -> None:
+    with pytest.raises(SlipwayError, match=says):
+        choose(infos, primary="a", release=release)
+
+
+def test_a_refusal_lists_what_can_be_chosen() -> None:
+    with pytest.raises(SlipwayError) as refused:
+        choose({"a": TWO}, primary="a", release="r9")
+    assert "-e release=r1" in str(refused.value)
+    assert choices({"a": TWO}, "a") == [Pair("r1", "c1")]

@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Worker and beat change slots: never two beats, never no worker, and back again when it goes wrong."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.slipway.webapp.plugins.module_utils import _assignment, _handover, _slot
+from ansible_collections.slipway.webapp.plugins.module_utils._config import config_id
+from ansible_collections.slipway.webapp.plugins.module_utils._errors import SlipwayError
+from ansible_collections.slipway.webapp.plugins.module_utils._layout import SLOTS, Layout
+from tests.unit.fakes import Crash, FakeSystemd, Fuse, host
+
+BOTH = ("worker", "beat")
+SECRET = {"PASSWORD": "hunter2-hunter2"}
+CONFIG = config_id(app="shop", environment={}, secrets=SECRET)
+
+
+def unit(process: str, slot: str) -> str:
+    return f"shop-{process}@{slot}.service"
+
+
+class Watched(FakeSystemd):
+    """Looks after each call whether there are two beats, or no worker where there was one."""
+
+    worker_seen = False
+
+    def _called(self, *call: str) -> None:
+        self.look()
+        super()._called(*call)
+
+    def look(self) -> None:
+        running = {name for name, state in self.active.items() if state == "active"}
+        beats = [name for name, state in self.active.items() if "beat" in name and state not in ("inactive", "failed")]
+        assert len(beats) < 2, "two beats"
+        workers = [name for name in running if "worker" in name]
+        assert workers or not self.worker_seen, "no worker"
+        self.worker_seen = self.worker_seen or bool(workers)
+        assert len([name for name in self.enabled if "beat" in name]) < 2, "two beats after a reboot"
+
+
+@dataclass
+class World:
+    layout: Layout
+    systemd: Watched = field(default_factory=Watched)
+
+    def __post_init__(self) -> None:
+        for slot in SLOTS:
+            wish = _slot.wish_of(
+                self.layout,
+                assignment=_assignment.Assignment("r1", CONFIG),
+                environment={},
+                secrets=SECRET,
+                processes=(),
+            )
+            _slot.start(_slot.Doer(layout=self.layout, systemd=self.systemd, slot=slot), wish=wish)
+
+    def move(self, slot: str, processes: tuple[str, ...] = BOTH, *, check_mode: bool = False) -> dict[str, Any]:
+        doer = _handover.Doer(layout=self.layout, systemd=self.systemd, timeout=5)
+        result = _handover.hand_over(doer, slot=slot, processes=processes, check_mode=check_mode)
+        self.systemd.look()
+        return result
+
+    def drained(self) -> None:
+        """The old worker has finished its last task."""
+        for name, state in self.systemd.active.items():
+            if state == "deactivating":
+                self.systemd.active[name] = "inactive"
+
+    def at(self, slot: str) -> None:
+        for process in BOTH:
+            assert self.systemd.active[unit(process, slot)] == "active"
+        assert self.systemd.enabled == {unit(process, slot) for process in BOTH}
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(host(tmp_path, "r1"))
+
+
+def test_first_and_again(world: World) -> None:
+    result = world.move("blue")
+    assert result["actions"] == [
+        "Start worker in blue",
+        "Enable worker in blue",
+        "Start beat in blue",
+        "Enable beat in blue",
+    ]
+    world.at("blue")
+    assert not world.move("blue")["changed"]
+
+
+def test_from_one_to_the_other(world: World) -> None:
+    world.move("blue")
+    foreseen = world.move("green", check_mode=True)
+    world.at("blue")
+    result = world.move("green")
+    assert result == foreseen
+    assert result["actions"] == [
+        "Start worker in green",
+        "Enable worker in green",
+        "Disable beat in blue",
+        "Stop beat in blue",
+        "Start beat in green",
+        "Enable beat in green",
+        "Disable worker in blue",
+        "Release worker in blue",
+    ]
+    # Nobody waits for the old worker: it still has a task.
+    assert world.systemd.active[unit("worker", "blue")] == "deactivating"
+    assert not world.move("green")["changed"]
+    world.drained()
+    world.at("green")
+    assert not world.move("green")["changed"]
+
+
+@pytest.mark.parametrize("process", BOTH)
+def test_only_what_was_asked_for(world: World, process: str) -> None:
+    world.move("blue")
+    world.move("green", (process,))
+    other = "beat" if process == "worker" else "worker"
+    assert world.systemd.active[unit(other, "blue")] == "active"
+    assert unit(other, "green") not in world.systemd.active
+    assert world.systemd.active[unit(process, "green")] == "active"
+
+
+@pytest.mark.parametrize("broken_as", ["failed", "activating"])
+@pytest.mark.parametrize("broken", BOTH)
+def test_what_does_not_start_leaves_all_as_it_was(world: World, broken: str, broken_as: str) -> None:
+    world.move("blue")
+    world.systemd.broken = {unit(broken, "green")}
+    world.systemd.broken_as = broken_as
+    world.systemd.says = ["no hunter2-hunter2"]
+    with pytest.raises(SlipwayError, match="did not start") as failure:
+        world.move("green")
+    assert "hunter2" not in str(failure.value) + str(failure.value.details)
+    world.drained()
+    world.at("blue")
+    assert world.systemd.active[unit("worker", "green")] != "active"
+    world.systemd.broken = set()
+    world.move("green")
+    world.drained()
+    world.at("green")
+
+
+def test_a_slot_without_a_release_is_refused(tmp_path: Path) -> None:
+    doer = _handover.Doer(layout=host(tmp_path), systemd=FakeSystemd(), timeout=5)
+    with pytest.raises(SlipwayError, match="The green slot of shop runs nothing yet"):
+        _handover.hand_over(doer, slot="green", processes=BOTH)
+    assert _handover.hand_over(doer, slot="green", processes=BOTH, check_mode=True)["changed"]
+
+
+def test_a_crash_anywhere_and_the_next_run_converges(tmp_path: Path) -> None:
+    count = 0
+    while True:
+        world = World(host(tmp_path / str(count), "r1"))
+        world.move("blue")
+        world.systemd.fuse = Fuse(count)
+        try:
+            world.move("green")
+            break
+        except Crash:
+            world.systemd.look()
+        world.systemd.fuse = Fuse()
+        if count % 2:
+            world.systemd.reboot()
+        world.move("green")
+        world.drained()
+        world.at("green")
+        assert not world.move("green")["changed"]
+        count += 1
+    assert count == 8
