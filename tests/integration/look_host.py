@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -42,9 +43,13 @@ def unit(name: str) -> dict[str, str]:
     found = dict(line.split("=", 1) for line in subprocess.check_output(words, text=True).splitlines() if line)
     release = ""
     if found["MainPID"] != "0":
-        with open(f"/proc/{found['MainPID']}/environ", "rb") as stream:
+        # The old slot's processes may end between the question and the look.
+        with (
+            contextlib.suppress(FileNotFoundError, ProcessLookupError),
+            open(f"/proc/{found['MainPID']}/environ", "rb") as stream,
+        ):
             given = stream.read().split(b"\0")
-        release = next((one[16:].decode() for one in given if one.startswith(b"SLIPWAY_RELEASE=")), "")
+            release = next((one[16:].decode() for one in given if one.startswith(b"SLIPWAY_RELEASE=")), "")
     return {"active": found["ActiveState"], "enabled": found["UnitFileState"], "release": release}
 
 
