@@ -14,7 +14,8 @@ description:
   - One look at what is live, what both slots run, what is retained, what happened, who works on it and how much room
     there is.
   - On a host that knows nothing of the application it says just that. Changes nothing.
-  - With O(release), O(config) and O(processes) it also says whether a deploy of them has anything to do here.
+  - With O(release), O(config) and O(processes) it also says whether a deploy of them has anything to do here. Then a
+    host that was not provisioned, or only in part, is a failure that names every piece that is missing.
 extends_documentation_fragment:
   - slipway.webapp.app
   - slipway.webapp.app.attributes
@@ -147,12 +148,19 @@ wanted:
   returned: when O(release), O(config) and O(processes) are given
   type: dict
   sample: {up_to_date: false, target_slot: blue, needs: [release, slot]}
+missing:
+  description: What only provisioning brings and is not there.
+  returned: when O(release), O(config) and O(processes) are given and the host lacks something
+  type: list
+  elements: str
+  sample: [/etc/systemd/system/shop-web@.service]
 """
 
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.slipway.webapp.plugins.module_utils import _provisioned
 from ansible_collections.slipway.webapp.plugins.module_utils._host import HostClock, HostRunner, guarded
 from ansible_collections.slipway.webapp.plugins.module_utils._inspect import Wanted, inspect
 from ansible_collections.slipway.webapp.plugins.module_utils._layout import PROCESSES, Layout
@@ -170,9 +178,12 @@ def spec() -> dict[str, Any]:
 
 def run(module: AnsibleModule) -> dict[str, Any]:
     given = module.params
+    layout = Layout(given["app"])
     wanted = Wanted(given["release"], given["config"], given["processes"]) if given["release"] else None
+    if wanted:
+        _provisioned.require(layout, processes=wanted.processes)
     systemd = HostSystemd(HostRunner(module))
-    return {"changed": False, **inspect(Layout(given["app"]), systemd=systemd, clock=HostClock(), wanted=wanted)}
+    return {"changed": False, **inspect(layout, systemd=systemd, clock=HostClock(), wanted=wanted)}
 
 
 def main() -> None:

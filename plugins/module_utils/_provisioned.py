@@ -1,0 +1,64 @@
+# Copyright: the slipway.webapp contributors
+# GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whether a host has all that only provisioning brings, so that a deploy does not find out when it starts a process."""
+
+from __future__ import annotations
+
+import os
+import pwd
+from collections.abc import Callable, Sequence
+
+from ansible_collections.slipway.webapp.plugins.module_utils import _tree
+from ansible_collections.slipway.webapp.plugins.module_utils._errors import SlipwayError
+from ansible_collections.slipway.webapp.plugins.module_utils._layout import SLOTS, Layout
+
+# What the role `processes` puts into /usr/lib/slipway; the units name these files or import them.
+STARTERS = ("slipway_celery.py", "slipway_entry.py", "slipway_notify.py", "slipway_uvicorn.py")
+
+
+def user_exists(name: str) -> bool:
+    """Whether the system has this user."""
+    try:
+        pwd.getpwnam(name)
+    except KeyError:
+        return False
+    return True
+
+
+def _directories(layout: Layout, processes: Sequence[str]) -> list[str]:
+    """Parents first."""
+    tree = [directory.path for directory in _tree.wanted(layout=layout, programs=layout.library)]
+    sockets = [os.path.dirname(layout.socket(slot)) for slot in SLOTS] if "web" in processes else []
+    return [*tree, *sorted({os.path.dirname(path) for path in sockets}), *sockets]
+
+
+def _files(layout: Layout, processes: Sequence[str]) -> list[str]:
+    gunicorn = [os.path.join(layout.etc, "gunicorn.conf.py")] if "web" in processes else []
+    return [
+        *(os.path.join(layout.library, name) for name in STARTERS),
+        *gunicorn,
+        *(layout.unit_template(process) for process in processes),
+    ]
+
+
+def missing(layout: Layout, *, processes: Sequence[str]) -> list[str]:
+    """The paths that are not there; of a directory that is missing as a whole, only the directory itself."""
+    lacking = [path for path in _directories(layout, processes) if not os.path.isdir(path)]
+    lacking += [path for path in _files(layout, processes) if not os.path.isfile(path)]
+    gone = set(lacking)
+    return [path for path in lacking if os.path.dirname(path) not in gone]
+
+
+def require(layout: Layout, *, processes: Sequence[str], has_user: Callable[[str], bool] = user_exists) -> None:
+    """Refuse a host that provisioning has not been through with, and name every piece that it lacks."""
+    lacking = [] if has_user(layout.app) else [f"user {layout.app}"]
+    lacking += missing(layout, processes=processes)
+    if lacking:
+        raise SlipwayError(
+            "This host is not ready for a deploy, or was only provisioned in part",
+            found=f"no {', no '.join(lacking)}",
+            expected=f"what {layout.app} needs to run {', '.join(processes)}",
+            next_step="run provision.yml first, for the whole environment",
+            details={"missing": lacking},
+        )
