@@ -1,17 +1,20 @@
 # Copyright: the slipway.webapp contributors
 # GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Writing the files of a new directory, without ever touching one that is there."""
+"""Writing the files of a new directory, without ever touching one that is there, and what its ansible.cfg must know."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ansible_collections.slipway.webapp.plugins.module_utils._errors import SlipwayError
 from ansible_collections.slipway.webapp.plugins.module_utils._files import ensure_directory, write_atomically
 from ansible_collections.slipway.webapp.plugins.module_utils._plan import Step
+
+# What the playbooks are made of.
+COLLECTIONS = ("slipway.webapp", "ansible.posix", "community.postgresql")
 
 
 @dataclass(frozen=True)
@@ -67,3 +70,21 @@ def ensure_parents(directory: str) -> None:
     if directory and not os.path.isdir(directory):
         ensure_parents(os.path.dirname(directory))
         ensure_directory(directory)
+
+
+def collection_places(searched: Sequence[str], usual: Sequence[str]) -> list[str]:
+    """Those of the ``searched`` directories without which a collection would not be found in the ``usual`` ones.
+
+    Empty on a machine where the collections are installed; a checkout's directory where they are used from there.
+    """
+
+    def holds(place: str, name: str) -> bool:
+        return os.path.isdir(os.path.join(os.path.expanduser(place), "ansible_collections", *name.split(".")))
+
+    places = []
+    absent = [name for name in COLLECTIONS if not any(holds(place, name) for place in usual)]
+    for place in searched:
+        if any(holds(place, name) for name in absent):
+            places.append(place)
+            absent = [name for name in absent if not holds(place, name)]
+    return places

@@ -16,8 +16,11 @@ import yaml
 
 from tests.unit.ansible_runs import COLLECTIONS, SECONDS, Run, playbook
 
+USUAL = "collections:~/.ansible/collections:/usr/share/ansible/collections"
+
 
 def init(tmp_path: Path, **more: str) -> Run:
+    """As a user whose home is ``tmp_path``."""
     words = {
         "directory": str(tmp_path / "ops"),
         "webapp_name": "my-shop",
@@ -26,7 +29,13 @@ def init(tmp_path: Path, **more: str) -> Run:
         **more,
     }
     options = [part for name, value in words.items() for part in ("-e", f"{name}={value}")]
-    return playbook("slipway.webapp.init", *options, "-vv", cwd=tmp_path)
+    return playbook("slipway.webapp.init", *options, "-vv", cwd=tmp_path, settings={"HOME": str(tmp_path)})
+
+
+def collections_path(ops: Path) -> str:
+    config = configparser.ConfigParser()
+    config.read(ops / "ansible.cfg")
+    return config["defaults"]["collections_path"]
 
 
 def in_directory(directory: Path, *command: str) -> Run:
@@ -59,9 +68,8 @@ def test_a_directory_that_works_as_it_is(tmp_path: Path) -> None:
     assert stat.S_IMODE((ops / ".vault-password").stat().st_mode) == 0o600
     assert ".vault-password" in (ops / ".gitignore").read_text().splitlines()
     assert vault.read_text().startswith("$ANSIBLE_VAULT;1.1;AES256\n")
-    config = configparser.ConfigParser()
-    config.read(ops / "ansible.cfg")
-    assert str(COLLECTIONS) in config["defaults"]["collections_path"].split(":")
+    assert collections_path(ops) == f"{USUAL}:{COLLECTIONS}"
+    assert f"# {COLLECTIONS}\n# stands here because" in (ops / "ansible.cfg").read_text()
 
     shown = in_directory(ops, "ansible-vault", "view", str(vault))
     secrets = yaml.safe_load(shown.stdout)
@@ -97,6 +105,18 @@ def test_a_directory_that_works_as_it_is(tmp_path: Path) -> None:
     assert lost.code == 2
     assert "holds a vault, but not its password" in lost.stdout
     assert not (ops / ".vault-password").exists()
+
+
+def test_where_the_collections_are_installed_nothing_of_this_machine_is_written(tmp_path: Path) -> None:
+    installed = tmp_path / ".ansible" / "collections"
+    installed.mkdir(parents=True)
+    (installed / "ansible_collections").symlink_to(COLLECTIONS / "ansible_collections")
+    done = init(tmp_path)
+    assert done.code == 0, done.everything
+    assert collections_path(tmp_path / "ops") == USUAL
+    for name in ("ansible.cfg", "requirements.yml", "README.md"):
+        assert str(COLLECTIONS) not in (tmp_path / "ops" / name).read_text()
+    assert "stands here" not in (tmp_path / "ops" / "ansible.cfg").read_text()
 
 
 def test_wrong_words_are_refused_together_and_nothing_is_written(tmp_path: Path) -> None:

@@ -53,3 +53,26 @@ def test_a_directory_that_cannot_be_made_says_which(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(SlipwayError, match=f"{tmp_path}/file/a cannot be written"):
         scaffold(tmp_path / "file", {"a": ""}, {})
+
+
+def place(directory: Path, *names: str) -> str:
+    for name in names:
+        directory.joinpath("ansible_collections", *name.split(".")).mkdir(parents=True)
+    return str(directory)
+
+
+def test_only_places_that_are_needed_are_named(tmp_path: Path) -> None:
+    ours, theirs = ("slipway.webapp",), ("ansible.posix", "community.postgresql")
+    checkout, everything = place(tmp_path / "checkout", *ours), place(tmp_path / "all", *ours, *theirs)
+    usual, other = place(tmp_path / "usual", *theirs), place(tmp_path / "other", "some.thing")
+    assert _scaffold.collection_places([checkout, usual], [usual]) == [checkout]
+    assert _scaffold.collection_places([everything, usual], [everything]) == []
+    assert _scaffold.collection_places([other, checkout, everything], []) == [checkout, everything]
+    assert _scaffold.collection_places([everything, checkout], []) == [everything]
+    assert _scaffold.collection_places([other], [usual]) == []
+
+
+def test_the_home_directory_is_a_usual_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    place(tmp_path / "own", *_scaffold.COLLECTIONS)
+    assert _scaffold.collection_places([str(tmp_path / "own")], ["~/own"]) == []
