@@ -150,8 +150,9 @@ def wait(wish: Wish, *, asker: Asker, clock: Clock, watch: Watch, where: str) ->
 
 def _unhealthy(when: str, wish: Wish, last: list[Answer], *, asked: int, watch: Watch, where: str) -> SlipwayError:
     log = watch.log()
-    lines = [f"{judge(last[-1], wish) or 'too few good answers in a row'}; the last of {asked} answers:"]
-    lines += [str(answer) for answer in last]
+    # The reason has a line of its own: a summary of the failure shows only the first lines.
+    lines = [judge(last[-1], wish) or "too few good answers in a row"]
+    lines += [f"the last of {asked} answers:", *(str(answer) for answer in last)]
     lines += [f"the last log lines of {watch.unit}:", *log] if log else []
     return SlipwayError(
         f"{where} did not become healthy {when}",

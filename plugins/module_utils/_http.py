@@ -145,6 +145,10 @@ class HttpAsker:
                     return Answer(error=late if deadline.over or isinstance(error, socket.timeout) else _reason(error))
         except socket.timeout:
             return Answer(error=late)
+        # UnicodeError: what a name that can be in no DNS ends with.
+        except (socket.gaierror, UnicodeError) as error:
+            why = getattr(error, "strerror", "") or getattr(error, "reason", "") or error
+            return Answer(error=f"the name {self.target.host} cannot be resolved ({why})")
         except OSError as error:
             return Answer(error=_reason(error))
         finally:

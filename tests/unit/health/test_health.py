@@ -127,7 +127,7 @@ def test_a_failure_shows_the_last_answers_and_the_log_without_secrets() -> None:
         check(*[BAD] * 30, GONE, long, watch=watch)
     said = str(failure.value)
     assert "hunter2" not in said + str(failure.value.details)
-    assert "status 500, not 200; the last of" in said
+    assert "found: status 500, not 200\nthe last of" in said
     assert "password ******** refused" in said
     assert len(failure.value.details["answers"]) == _health.KEPT
     assert failure.value.details["log"] == ["Traceback", "password ******** refused"]

@@ -121,6 +121,28 @@ def test_somebody_who_never_accepts(path: str) -> None:
     assert error
 
 
+@pytest.mark.parametrize("name", ["shop.invalid", "shop..example", f"{'x' * 64}.example"])
+def test_a_name_that_cannot_be_resolved_is_named(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nowhere(host: str, *_rest: object, **_more: object) -> list[object]:
+        host.encode("idna")  # as the real one does
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", nowhere)
+    found = HttpAsker(target_of(url=f"https://{name}/health")).ask(timeout=TIMEOUT)
+    assert re.fullmatch(rf"the name {name} cannot be resolved \(.+\)", found.error)
+
+
+def test_the_name_is_that_which_was_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nowhere(*_rest: object, **_more: object) -> list[object]:
+        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+    monkeypatch.setattr(socket, "getaddrinfo", nowhere)
+    target = target_of(url="https://shop.example/health", resolve="edge1.internal")
+    assert HttpAsker(target).ask(timeout=TIMEOUT).error == (
+        "the name edge1.internal cannot be resolved (Temporary failure in name resolution)"
+    )
+
+
 @pytest.mark.parametrize(
     ("url", "expected"),
     [
