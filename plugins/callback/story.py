@@ -11,7 +11,8 @@ version_added: "0.1.0"
 author: The slipway.webapp contributors (@slipway-webapp)
 description:
   - Prints one line for each phase of a run, with its duration and what happened on each host.
-    A phase is what stands before the bar in the names of tasks, or the role.
+    A phase is what stands before the bar in the names of tasks, or the role; what a role includes of another one
+    belongs to its own phase.
   - Prints failures in full, with the host and the message, and never the arguments of a module.
   - Prints the message of C(ansible.builtin.debug) as plain text.
   - With C(-e format=json) the standard output is exactly one JSON document, and all else goes to the standard error.
@@ -101,7 +102,7 @@ class CallbackModule(CallbackBase):
     def _begin(self, task: Any) -> None:
         action = str(task.action).rpartition(".")[2]
         name = "facts" if action in FACTS else str(task.get_name()).strip()
-        role = task._role.get_name() if task._role and action not in FACTS else ""
+        role = "" if action in FACTS else outer_role(task)
         screens = action == "debug"
         lines = self._story.task(name, role=role, quiet=action in QUIET)
         self._say(lines)
@@ -203,6 +204,15 @@ class CallbackModule(CallbackBase):
         self._say(lines)
         if self._json and not self._documents:
             self._display.display(json.dumps({"failures": self._story.failures}, indent=2, ensure_ascii=False))
+
+
+def outer_role(task: Any) -> str:
+    """The name of the outermost role that the task stands in, by what imports or includes what; '' for none."""
+    name, place = "", task
+    while place is not None:
+        name = place._role.get_name() if place._role else name
+        place = place._parent
+    return name
 
 
 def clean(data: dict[str, Any]) -> dict[str, Any]:

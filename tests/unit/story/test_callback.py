@@ -85,6 +85,44 @@ def test_a_run_as_people_see_it(tmp_path: Path) -> None:
     ]
 
 
+def test_what_a_role_includes_of_another_belongs_to_it(tmp_path: Path) -> None:
+    command = {"ansible.builtin.command": "true", "changed_when": False}
+    tasks = {
+        "ground": {
+            "main.yml": [{"name": "lay | it", **command}],
+            "tool.yml": [{"name": "tool | get it", **command}],
+        },
+        "house": {
+            "main.yml": [
+                {"ansible.builtin.import_tasks": "build.yml"},
+                {"ansible.builtin.include_role": {"name": "ground", "tasks_from": "tool"}},
+                {"name": "build | on", **command},
+            ],
+            "build.yml": [
+                {"ansible.builtin.import_role": {"name": "ground", "tasks_from": "tool"}},
+                {"block": [{"name": "build | up", **command}]},
+            ],
+        },
+        "garden": {"main.yml": [{"ansible.builtin.import_role": {"name": "ground", "tasks_from": "tool"}}]},
+    }
+    for role, files in tasks.items():
+        place = tmp_path / "roles" / role / "tasks"
+        place.mkdir(parents=True)
+        for name, content in files.items():
+            (place / name).write_text(json.dumps(content))
+    play = [
+        {"ansible.builtin.import_role": {"name": "ground"}},
+        {"ansible.builtin.include_role": {"name": "house"}},
+        {"ansible.builtin.include_role": {"name": "garden"}},
+        {"name": "Prove | it", **command},
+    ]
+    (tmp_path / "play.yml").write_text(json.dumps([{"hosts": "a", "gather_facts": False, "tasks": play}]))
+    done = playbook("play.yml", cwd=tmp_path, inventory=INVENTORY)
+    assert done.code == 0, done.everything
+    phases = ["ground", "house", "garden", "prove"]
+    assert done.lines[: len(phases) + 1] == [*(f"{phase} 0.0 s  ok: a" for phase in phases), ""]
+
+
 def test_however_verbose_no_secret_is_shown(tmp_path: Path) -> None:
     done = run(tmp_path, "-vvvv")
     assert done.code == 2
