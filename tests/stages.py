@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Run all checks and tests in stages, the cheap ones first, and count them honestly.
 
+Stages of one group run side by side, each line of their output behind the stage's name.
+
 tests/run            everything
 tests/run --fast     no test hosts
 tests/run unit ...   these stages only
@@ -18,6 +20,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -58,23 +61,20 @@ class Count:
         return f"{self.passed} passed, {self.failed} failed, {self.skipped} skipped"
 
 
-HOSTS_GROUP = 3
+HOSTS_GROUP = 4
 OLDEST_PYTHON = "3.11"
 # Two at a time; the tests of one file stay together, because they share what is costly to make.
 TWO = ("-n", "2", "--dist", "loadfile")
 # One at a time: some of them fork, and the workers have threads.
 UNIT = ("tests/unit", "tests/property")
+LONGEST = ("--durations=10", "--durations-min=5")
 STAGES = (
     Stage(name="checks", paths=("tests/checks",), group=1, options=("-m", "not slow", *TWO)),
-    Stage(name="unit", paths=UNIT, group=1),
-    Stage(name="unit-oldest", paths=UNIT, group=1, venv="venv-oldest"),
-    Stage(name="slow-checks", paths=("tests/checks",), group=2, options=("-m", "slow", *TWO)),
-    Stage(
-        name="hosts",
-        paths=("tests/scenarios", "tests/integration"),
-        group=HOSTS_GROUP,
-        options=("--durations=15", "--durations-min=5"),
-    ),
+    Stage(name="unit", paths=UNIT, group=2),
+    Stage(name="unit-oldest", paths=UNIT, group=2, venv="venv-oldest"),
+    Stage(name="slow-checks", paths=("tests/checks",), group=3, options=("-m", "slow", *TWO)),
+    Stage(name="scenarios", paths=("tests/scenarios",), group=HOSTS_GROUP, options=LONGEST),
+    Stage(name="integration", paths=("tests/integration",), group=HOSTS_GROUP, options=LONGEST),
 )
 
 
@@ -97,7 +97,7 @@ def judged(count: Count, *, code: int) -> Count:
 
 def run(stage: Stage) -> Count:
     """Run one stage and say how long it took."""
-    print(f"--- {stage.name}", flush=True)
+    print(f"--- {stage.name} begins", flush=True)
     started = time.monotonic()
     missing = _missing(stage)
     if missing:
@@ -145,21 +145,34 @@ def _run_pytest(stage: Stage) -> Count:
 def _pytest(command: Sequence[str], stage: Stage) -> int:
     environment = {**os.environ, "PATH": f"{BUILD / stage.venv / 'bin'}{os.pathsep}{os.environ['PATH']}"}
     try:
-        return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
+        with subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        ) as process:
+            for line in process.stdout or ():
+                print(f"{stage.name} | {line}", end="", flush=True)
+        return process.returncode
     except FileNotFoundError:
         print(f"{command[0]} does not exist. Run: make env env-oldest", flush=True)
         return 2
 
 
 def run_all(stages: Sequence[Stage]) -> Count:
-    """Run the stages in order; stop before a costlier group when something has failed."""
+    """Run the groups in order, the stages of each side by side; stop before the next when something has failed."""
     total = Count()
-    for place, stage in enumerate(stages):
-        if total.failed and place and stage.group > stages[place - 1].group:
-            left = ", ".join(later.name for later in stages[place:])
+    for number in sorted({stage.group for stage in stages}):
+        group = [stage for stage in stages if stage.group == number]
+        if total.failed:
+            left = ", ".join(stage.name for stage in stages if stage.group >= number)
             print(f"--- not run, because of the failures before: {left}", flush=True)
             break
-        total += run(stage)
+        with ThreadPoolExecutor(len(group)) as pool:
+            total = sum(pool.map(run, group), total)
     return total
 
 

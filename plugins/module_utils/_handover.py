@@ -1,23 +1,29 @@
 # Copyright: the slipway.webapp contributors
 # GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Worker and beat move from one slot to the other: no task lost, never two beats."""
+"""Worker and beat move from one slot to the other: no task lost, never two beats.
+
+Those of the new slot are usually up already and wait for traffic (see roles/processes/files/slipway_celery.py).
+"""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Callable
 
 from ansible_collections.slipway.webapp.plugins.module_utils import _assignment, _route
 from ansible_collections.slipway.webapp.plugins.module_utils._errors import SlipwayError
 from ansible_collections.slipway.webapp.plugins.module_utils._layout import SLOTS, Layout, other_slot
 from ansible_collections.slipway.webapp.plugins.module_utils._plan import Step, carry_out
-from ansible_collections.slipway.webapp.plugins.module_utils._ports import Systemd, UnitState
+from ansible_collections.slipway.webapp.plugins.module_utils._ports import Clock, Systemd, UnitState
 
 MOVABLE = ("worker", "beat")
+# What they say of themselves once they do their work.
+WORKS = {"worker": "takes tasks", "beat": "sends what is due"}
 _AT_REST = ("inactive", "failed")
+_LOOK_EVERY = 0.1  # seconds
 Key = tuple[str, str]  # process, slot
 
 
@@ -32,21 +38,27 @@ def _step(name: str, process: str, slot: str) -> Step:
     return Step(name, f"{name.capitalize()} {process} in {slot}", {"process": process, "slot": slot})
 
 
+def _works(state: Mapping[Key, UnitState], process: str, slot: str) -> bool:
+    return state[process, slot].running and state[process, slot].status == WORKS[process]
+
+
 def plan(state: Mapping[Key, UnitState], *, slot: str, processes: Sequence[str]) -> tuple[Step, ...]:
     """What brings the processes to ``slot``.
 
-    The new worker first, so that somebody knows the tasks that the new beat sends; then beat, old before new; the old
-    worker last: it takes no new task, finishes what it has, and nobody waits for it.
+    The new worker first, so that somebody knows the tasks that the new beat sends; then beat, the new one waiting for
+    the lock that the old one holds; the old worker last: it takes no new task, finishes what it has, and nobody waits
+    for it.
     """
     old, steps = other_slot(slot), []
+    for process in (one for one in MOVABLE if one in processes):
+        steps += [_step("start", process, slot)] if not state[process, slot].running else []
+        steps += [_step("enable", process, slot)] if not state[process, slot].enabled else []
     if "worker" in processes:
-        steps += [_step("start", "worker", slot)] if not state["worker", slot].running else []
-        steps += [_step("enable", "worker", slot)] if not state["worker", slot].enabled else []
+        steps += [_step("await", "worker", slot)] if not _works(state, "worker", slot) else []
     if "beat" in processes:
         steps += [_step("disable", "beat", old)] if state["beat", old].enabled else []
         steps += [_step("stop", "beat", old)] if state["beat", old].active not in _AT_REST else []
-        steps += [_step("start", "beat", slot)] if not state["beat", slot].running else []
-        steps += [_step("enable", "beat", slot)] if not state["beat", slot].enabled else []
+        steps += [_step("await", "beat", slot)] if not _works(state, "beat", slot) else []
     if "worker" in processes:
         steps += [_step("disable", "worker", old)] if state["worker", old].enabled else []
         leaving = (*_AT_REST, "deactivating")
@@ -60,13 +72,17 @@ class Doer:
 
     layout: Layout
     systemd: Systemd
+    clock: Clock
     timeout: float
     _undo: list[Step] = field(default_factory=list)
 
     def do(self, step: Step) -> None:
         unit = [self.layout.unit(step.data["process"], step.data["slot"])]
         if step.name == "start":
-            self._start(step, unit)
+            self._begin(step, lambda: self.systemd.start(unit, timeout=self.timeout))
+            self._undo.append(step)
+        elif step.name == "await":
+            self._begin(step, lambda: self._await(step.data["process"], unit[0]))
         elif step.name == "stop":
             self.systemd.stop(unit)
             self._undo.append(step)
@@ -78,16 +94,35 @@ class Doer:
             self.systemd.disable(unit)
             self._undo.append(step)
 
-    def _start(self, step: Step, unit: list[str]) -> None:
+    def _await(self, process: str, unit: str) -> None:
+        """Until it does its work; an error with its last log lines when it does not in time."""
+        deadline = self.clock.monotonic() + self.timeout
+        while True:
+            state = self.systemd.states([unit])[unit]
+            if state.running and state.status == WORKS[process]:
+                return
+            if state.active == "failed" or self.clock.monotonic() >= deadline:
+                log = self.systemd.log(unit)
+                raise SlipwayError(
+                    f"{unit} does not work",
+                    found="\n".join([f"{state.active}: {state.status or 'it says nothing'}", *log]),
+                    expected=f"{WORKS[process]!r} within {self.timeout:g} s",
+                    next_step=f"journalctl -u '{unit}' on this host shows the whole log",
+                    details={"unit": unit, "log": log},
+                )
+            self.clock.sleep(_LOOK_EVERY)
+
+    def _begin(self, step: Step, work: Callable[[], None]) -> None:
+        unit = [self.layout.unit(step.data["process"], step.data["slot"])]
         try:
-            self.systemd.start(unit, timeout=self.timeout)
-            self._undo.append(step)
+            work()
         except SlipwayError as error:
-            # Waits: if this is a beat, it must be gone before the old one comes back. What is not there cannot be
-            # stopped; why it did not start is what must be said.
-            with contextlib.suppress(SlipwayError):
-                self.systemd.stop(unit)
-            self._go_back()
+            try:
+                self._go_back()  # first: the old beat is up and waits when the new one ends
+            finally:
+                # What is not there cannot be stopped; why it did not start is what must be said.
+                with contextlib.suppress(SlipwayError):
+                    self.systemd.stop(unit)
             raise _assignment.without_secrets(error, _assignment.slot_secrets(self.layout, step.data["slot"])) from None
 
     def _go_back(self) -> None:

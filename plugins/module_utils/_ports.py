@@ -54,13 +54,17 @@ class Clock(Protocol):
 
 @dataclass(frozen=True)
 class UnitState:
-    """What systemd says of a unit: ``active`` is its ActiveState, ``since`` an ISO 8601 time in UTC or ''."""
+    """What systemd says of a unit: ``active`` is its ActiveState, ``since`` an ISO 8601 time in UTC or ''.
+
+    ``status`` is what its main process last said of itself.
+    """
 
     name: str
     active: str
     sub: str
     enabled: bool
     since: str = ""
+    status: str = ""
 
     @property
     def running(self) -> bool:

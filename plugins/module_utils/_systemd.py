@@ -15,7 +15,7 @@ from ansible_collections.slipway.webapp.plugins.module_utils._ports import Compl
 
 # Where `systemctl enable` puts the link for the only target that our units name in WantedBy=.
 WANTS = "/etc/systemd/system/multi-user.target.wants"
-_PROPERTIES = "Id,ActiveState,SubState,ActiveEnterTimestamp"
+_PROPERTIES = "Id,ActiveState,SubState,StatusText,ActiveEnterTimestamp"
 
 
 class HostSystemd:
@@ -115,4 +115,5 @@ def _unit_state(unit: str, block: Mapping[str, str]) -> UnitState:
         # Not by UnitFileState: systemd remembers it until it reloads, and we do not make it reload.
         enabled=os.path.lexists(os.path.join(WANTS, unit)),
         since=iso_time(float(stamp)) if stamp.isdigit() and stamp != "0" else "",
+        status=block.get("StatusText", ""),
     )

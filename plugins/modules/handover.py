@@ -11,10 +11,12 @@ short_description: Bring worker and beat to a slot
 version_added: "0.1.0"
 author: The slipway.webapp contributors (@slipway-webapp)
 description:
-  - Starts the new worker, then stops the old one without waiting. The old one takes no more tasks and finishes those
-    that it has.
-  - Stops the old beat, then starts the new one, so that there are never two.
-  - When a new process does not start, what was stopped before is started again.
+  - Starts the new worker unless it is up already, waits until it takes tasks, then stops the old one without waiting.
+    The old one takes no more tasks and finishes those that it has.
+  - Starts the new beat, which waits for its turn, stops the old one, and waits until the new one works. A lock of the
+    host makes two at a time impossible.
+  - Worker and beat of a slot wait until the route leads to it, so M(slipway.webapp.route) comes before.
+  - When a new process does not start or does not work, what was stopped before is started again.
 extends_documentation_fragment:
   - slipway.webapp.app
   - slipway.webapp.app.attributes
@@ -31,7 +33,7 @@ options:
     choices: [worker, beat]
     required: true
   timeout:
-    description: How many seconds each process may take to be ready.
+    description: How many seconds each process may take to be ready, and to work.
     type: int
     default: 60
 """
@@ -50,7 +52,7 @@ actions:
   returned: success
   type: list
   elements: str
-  sample: ["Start worker in green", "Stop beat in blue", "Start beat in green", "Release worker in blue"]
+  sample: ["Await worker in green", "Stop beat in blue", "Await beat in green", "Release worker in blue"]
 """
 
 from typing import Any
@@ -58,7 +60,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.slipway.webapp.plugins.module_utils import _handover
-from ansible_collections.slipway.webapp.plugins.module_utils._host import HostRunner, guarded
+from ansible_collections.slipway.webapp.plugins.module_utils._host import HostClock, HostRunner, guarded
 from ansible_collections.slipway.webapp.plugins.module_utils._layout import SLOTS, Layout
 from ansible_collections.slipway.webapp.plugins.module_utils._systemd import HostSystemd
 
@@ -75,7 +77,10 @@ def spec() -> dict[str, Any]:
 def run(module: AnsibleModule) -> dict[str, Any]:
     given = module.params
     doer = _handover.Doer(
-        layout=Layout(given["app"]), systemd=HostSystemd(HostRunner(module)), timeout=given["timeout"]
+        layout=Layout(given["app"]),
+        systemd=HostSystemd(HostRunner(module)),
+        clock=HostClock(),
+        timeout=given["timeout"],
     )
     return _handover.hand_over(doer, slot=given["slot"], processes=given["processes"], check_mode=module.check_mode)
 

@@ -70,7 +70,7 @@ options:
   interval:
     description: Seconds between two questions.
     type: float
-    default: 0.2
+    default: 0.1
   deadline:
     description: Seconds until it fails.
     type: float
@@ -180,7 +180,7 @@ def spec() -> dict[str, Any]:
         "json": {"type": "dict", "default": {}},
         "release": {"type": "str", "default": ""},
         "successes": {"type": "int", "default": 3},
-        "interval": {"type": "float", "default": 0.2},
+        "interval": {"type": "float", "default": 0.1},
         "deadline": {"type": "float", "default": 60},
         "timeout": {"type": "float", "default": 5},
         "ca_path": {"type": "path"},

@@ -37,6 +37,14 @@ class Fault:
 
 DOES_NOT_BOOT = '\nraise RuntimeError("this release does not boot: the fault was planted")\n'
 
+NO_WORKER = """
+
+import sys  # noqa: E402
+
+if sys.argv[0] == "celery":
+    raise RuntimeError("neither worker nor beat boots: the fault was planted")
+"""
+
 FAILING_CHECK = '''
 
 from django.core.checks import Error, register  # noqa: E402
@@ -114,6 +122,10 @@ FAULTS: Mapping[str, Fault] = {
     "never-answers": Fault(
         summary="/health accepts the connection and never answers",
         replace={"board/health.py": (HEALTH, '__import__("time").sleep(86400)\n    ' + HEALTH)},
+    ),
+    "worker-fails-at-import": Fault(
+        summary="the web process works, worker and beat do not boot",
+        append={"board/celery.py": NO_WORKER},
     ),
     "wrong-release": Fault(
         summary="/health, the pages and the header X-Slipway-Release name another release",

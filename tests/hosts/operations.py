@@ -15,7 +15,7 @@ import docker.errors
 import yaml
 
 from tests.hosts import container, engine, fleet, images, keys, network
-from tests.hosts.state import BUILD, SSH, STATE, HostsError, run_as_root, say
+from tests.hosts.state import BUILD, SSH, STATE, HostsError, locked, run_as_root, say
 
 _PARALLEL = 4
 _STATE_FILES = ("images", "packages", "keyrings", "images.log", "apt.log")
@@ -50,6 +50,14 @@ def up(plan: fleet.Plan, chosen: fleet.Fleet, *, prefix: str) -> None:
     client = engine.up()
     for os_name in sorted({host.os_name for host in chosen.hosts}):
         images.ensure(client, os_name)
+    # Whoever takes down another fleet of the prefix must not find the network without hosts, and remove it.
+    with locked(f"prefix-{prefix}"):
+        _bring_up(client, plan, chosen, prefix=prefix, started=started)
+
+
+def _bring_up(
+    client: docker.DockerClient, plan: fleet.Plan, chosen: fleet.Fleet, *, prefix: str, started: float
+) -> None:
     _network, addresses = network.ensure(client, plan, prefix)
     public_key = keys.public_key()
 
@@ -72,8 +80,12 @@ def up(plan: fleet.Plan, chosen: fleet.Fleet, *, prefix: str) -> None:
 def down(chosen: fleet.Fleet, *, prefix: str) -> None:
     """Remove the fleet's hosts, and the network when nobody is left on it."""
     client = engine.connect()
-    if client is None:
-        return
+    if client is not None:
+        with locked(f"prefix-{prefix}"):
+            _take_down(client, chosen, prefix=prefix)
+
+
+def _take_down(client: docker.DockerClient, chosen: fleet.Fleet, *, prefix: str) -> None:
     found = network.find(client, prefix)
     wanted = {container.name_of(prefix, host): host for host in chosen.hosts}
     mine = [c for c in container.of_prefix(client, prefix) if c.name in wanted]

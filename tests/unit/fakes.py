@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ansible_collections.slipway.webapp.plugins.module_utils._errors import SlipwayError
+from ansible_collections.slipway.webapp.plugins.module_utils._handover import WORKS
 from ansible_collections.slipway.webapp.plugins.module_utils._layout import PROCESSES, SLOTS, Layout
 from ansible_collections.slipway.webapp.plugins.module_utils._ports import Completed, UnitState
 
@@ -38,6 +39,7 @@ class FakeSystemd:
     timers: dict[str, tuple[tuple[str, ...], int]] = field(default_factory=dict)
     broken: set[str] = field(default_factory=set)
     broken_as: str = "failed"  # or activating: systemd has given up waiting, the process has not
+    idle: set[str] = field(default_factory=set)  # start, and then do nothing
     says: list[str] = field(default_factory=lambda: ["the last words"])
     calls: list[tuple[str, ...]] = field(default_factory=list)
     fuse: Fuse = field(default_factory=Fuse)
@@ -55,9 +57,19 @@ class FakeSystemd:
                 sub="",
                 enabled=unit in self.enabled,
                 since="2026-11-21T11:00:00Z" if self.active.get(unit) == "active" else "",
+                status=self._status(unit),
             )
             for unit in units
         }
+
+    def _status(self, unit: str) -> str:
+        """Of several beats the one that was started first has the lock."""
+        if self.active.get(unit) != "active" or unit in self.idle:
+            return "waits"
+        if "-beat@" in unit:
+            first = next(name for name, state in self.active.items() if "-beat@" in name and state == "active")
+            return WORKS["beat"] if unit == first else "waits"
+        return WORKS["worker"]
 
     def start(self, units: Sequence[str], *, timeout: float) -> None:
         assert timeout > 0
@@ -65,6 +77,7 @@ class FakeSystemd:
         down = [unit for unit in units if unit in self.broken]
         for unit in units:
             self.at_start(unit)
+            self.active.pop(unit, None)  # the order is that of the starts
             self.active[unit] = self.broken_as if unit in down else "active"
         if down:
             raise SlipwayError(

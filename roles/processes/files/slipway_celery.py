@@ -1,35 +1,103 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Celery's worker or beat, which tells systemd when it really works: a worker once it is connected to its broker.
+"""Celery's worker or beat of a slot: started early, it waits until its slot receives traffic, and says what it does.
 
-`systemctl start` then returns when tasks are taken, and fails when they are not; so a handover can stop the old worker
-with a good conscience.
+A worker of new code is up and has met the other workers before the first request reaches the new release, and takes its
+first task when the route leads to its slot. Beat takes its turn when, besides, no other beat of this host is at work: a
+lock, which dies with the process that holds it, makes two impossible. To systemd both are ready as soon as their code
+is imported; the status line (`systemctl status`) says whether they wait or work.
 """
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import sys
-from typing import Any
+import time
+from typing import IO, Any
 
 import slipway_notify
 
+# _handover.py waits for these two.
+WORKER_WORKS = "takes tasks"
+BEAT_WORKS = "sends what is due"
+LOOK_EVERY = 0.05  # seconds
 
-def _worker_ready(**_: Any) -> None:
-    slipway_notify.ready("takes tasks")
+
+def in_traffic() -> bool:
+    """Whether a bucket of the route leads to this slot. While the route is swapped, the next look tells."""
+    route, slot = os.environ["SLIPWAY_ROUTE"], os.environ["SLIPWAY_SLOT"]
+    try:
+        return any(f"/{slot}/" in os.readlink(bucket.path) for bucket in os.scandir(route))
+    except FileNotFoundError:
+        return False
 
 
-def _beat_ready(**_: Any) -> None:
-    slipway_notify.ready("sends what is due")
+def _say_waiting(**_: Any) -> None:
+    slipway_notify.ready(f"waits until {os.environ['SLIPWAY_SLOT']} receives traffic")
+
+
+def _say_worker_works(**_: Any) -> None:
+    slipway_notify.ready(WORKER_WORKS)
+
+
+def _say_beat_works(**_: Any) -> None:
+    slipway_notify.ready(BEAT_WORKS)
+
+
+def hold_worker() -> contextlib.AbstractContextManager[None]:
+    """Make the worker wait between its meeting with the other workers and its first task."""
+    from celery import bootsteps, signals
+    from celery.worker import state
+    from celery.worker.consumer import mingle, tasks
+
+    class Hold(bootsteps.StartStopStep):
+        """A worker whose slot is live passes at once: after a restart, or when its broker was away for a while."""
+
+        requires = (mingle.Mingle,)
+
+        def start(self, _consumer: Any) -> None:
+            while not in_traffic():
+                state.maybe_shutdown()  # raises when the worker was asked to stop
+                time.sleep(LOOK_EVERY)
+
+    tasks.Tasks.requires = (*tasks.Tasks.requires, Hold)
+    signals.celeryd_after_setup.connect(_say_waiting, weak=False)
+    signals.worker_ready.connect(_say_worker_works, weak=False)
+    return contextlib.nullcontext()
+
+
+def hold_beat(app: str) -> IO[str]:
+    """Import all that beat needs, then wait for its turn; the turn lasts until the returned file is closed."""
+    from celery import signals
+    from celery.app.utils import find_app
+    from celery.apps import beat as _beat  # noqa: F401 - imported now, so that the turn begins at once
+
+    find_app(app).loader.init_worker()
+    signals.beat_init.connect(_say_beat_works, weak=False)
+    lock = open(os.environ["SLIPWAY_BEAT_LOCK"], "a")  # noqa: SIM115 - the caller closes it
+    _say_waiting()
+    while not (in_traffic() and _locked(lock)):
+        time.sleep(LOOK_EVERY)
+    return lock
+
+
+def _locked(lock: IO[str]) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def main() -> None:
-    from celery import signals
+    """Celery's own program, after the preparations for the process that it shall be."""
     from celery.__main__ import main as celery
 
-    signals.worker_ready.connect(_worker_ready)
-    signals.beat_init.connect(_beat_ready)
-    sys.argv = ["celery", "--app", os.environ["SLIPWAY_CELERY_APP"], *sys.argv[1:]]
-    celery()
+    app, process = os.environ["SLIPWAY_CELERY_APP"], sys.argv[1]
+    sys.argv = ["celery", "--app", app, *sys.argv[1:]]
+    with hold_beat(app) if process == "beat" else hold_worker():
+        celery()
 
 
 if __name__ == "__main__":

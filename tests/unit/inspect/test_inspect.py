@@ -73,7 +73,7 @@ class World:
         _slot.start(_slot.Doer(layout=self.layout, systemd=self.systemd, slot=slot), wish=wish)
         self.route(slot=slot)
         movable = [one for one in self.processes if one != "web"]
-        _handover.hand_over(_handover.Doer(self.layout, self.systemd, 5), slot=slot, processes=movable)
+        _handover.hand_over(_handover.Doer(self.layout, self.systemd, FakeClock(), 5), slot=slot, processes=movable)
         if prove:
             fields = {"action": "deploy", "outcome": "succeeded", "release": release, "config": CONFIG, "slot": slot}
             _ledger.record(self.layout, _ledger.entry(now=1_800_000_000, fields={**fields, "by": "anna", "run": run}))

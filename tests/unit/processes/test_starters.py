@@ -3,14 +3,20 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import socket
 import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 
+from ansible_collections.slipway.webapp.plugins.module_utils._handover import WORKS
 from tests.unit.processes.test_entry import FILES, load
 
 
@@ -38,33 +44,135 @@ def test_without_systemd(monkeypatch: pytest.MonkeyPatch) -> None:
     load("slipway_notify.py").ready("nobody listens")
 
 
-def fake_celery(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    seen: dict[str, Any] = {}
-    signals = SimpleNamespace(
-        worker_ready=SimpleNamespace(connect=lambda call: seen.update(worker=call)),
-        beat_init=SimpleNamespace(connect=lambda call: seen.update(beat=call)),
-    )
-    package = ModuleType("celery")
-    package.signals = signals  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "celery", package)
-    main = SimpleNamespace(main=lambda: seen.update(argv=list(sys.argv)))
-    monkeypatch.setitem(sys.modules, "celery.__main__", main)
-    return seen
+@dataclass
+class Celery:
+    """As much of Celery as the starter touches."""
+
+    listeners: dict[str, Callable[..., None]] = field(default_factory=dict)
+    requires: tuple[Any, ...] = ("mingle",)
+    initialized: list[str] = field(default_factory=list)
+    argv: list[str] = field(default_factory=list)
+    shutdown: type[Exception] | None = None
+
+    def signal(self, name: str) -> SimpleNamespace:
+        return SimpleNamespace(connect=lambda call, weak: self.listeners.update({name: call}) or weak)
+
+    def maybe_shutdown(self) -> None:
+        if self.shutdown:
+            raise self.shutdown
+
+    def find_app(self, name: str) -> SimpleNamespace:
+        return SimpleNamespace(loader=SimpleNamespace(init_worker=lambda: self.initialized.append(name)))
+
+    def modules(self) -> dict[str, Any]:
+        signals = ("celeryd_after_setup", "worker_ready", "beat_init")
+        tasks = SimpleNamespace(Tasks=self)
+        return {
+            "celery": SimpleNamespace(
+                bootsteps=SimpleNamespace(StartStopStep=object),
+                signals=SimpleNamespace(**{name: self.signal(name) for name in signals}),
+            ),
+            "celery.__main__": SimpleNamespace(main=lambda: self.argv.extend(sys.argv)),
+            "celery.worker": SimpleNamespace(state=SimpleNamespace(maybe_shutdown=self.maybe_shutdown)),
+            "celery.worker.consumer": SimpleNamespace(mingle=SimpleNamespace(Mingle="mingle"), tasks=tasks),
+            "celery.app.utils": SimpleNamespace(find_app=self.find_app),
+            "celery.apps": SimpleNamespace(beat=None),
+        }
 
 
-def test_celery_says_ready_when_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = fake_celery(monkeypatch)
-    monkeypatch.setenv("SLIPWAY_CELERY_APP", "shop")
-    monkeypatch.setattr(sys, "argv", ["slipway_celery", "worker", "--concurrency", "2"])
+@dataclass
+class Starter:
+    """The starter of green, and what it said."""
+
+    module: Any
+    celery: Celery
+    route: Path
+    said: list[str]
+
+    def lead_to(self, slot: str) -> None:
+        bucket = self.route / "00.sock"
+        bucket.unlink(missing_ok=True)
+        bucket.symlink_to(f"/run/shop/{slot}/web.sock")
+
+
+@pytest.fixture
+def starter(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Starter:
+    celery, said = Celery(), []
+    for name, module in celery.modules().items():
+        monkeypatch.setitem(sys.modules, name, module)
+    route = tmp_path / "route"
+    route.mkdir()
+    own = {"CELERY_APP": "shop", "SLOT": "green", "ROUTE": str(route), "BEAT_LOCK": str(tmp_path / "lock")}
+    for name, value in own.items():
+        monkeypatch.setenv(f"SLIPWAY_{name}", value)
     module = load("slipway_celery.py")
-    said: list[str] = []
     monkeypatch.setattr(module.slipway_notify, "ready", said.append)
-    module.main()
-    assert seen["argv"] == ["celery", "--app", "shop", "worker", "--concurrency", "2"]
-    assert not said, "nothing is ready before Celery says so"
-    seen["worker"](sender=None)
-    seen["beat"](sender=None)
-    assert said == ["takes tasks", "sends what is due"]
+    return Starter(module=module, celery=celery, route=route, said=said)
+
+
+def waits(work: Callable[[], object]) -> threading.Thread:
+    """The thread in which the work is seen to wait."""
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(0.2)
+    assert thread.is_alive()
+    return thread
+
+
+def test_only_the_slot_that_the_route_leads_to_is_in_traffic(starter: Starter) -> None:
+    assert not starter.module.in_traffic(), "before the first switch"
+    starter.lead_to("blue")
+    assert not starter.module.in_traffic()
+    starter.lead_to("green")
+    assert starter.module.in_traffic()
+    (starter.route / "01.sock").symlink_to("/run/shop/blue/web.sock")
+    assert starter.module.in_traffic(), "one bucket is enough"
+    starter.route.rename(starter.route.with_name("gone"))
+    assert not starter.module.in_traffic(), "while the route is swapped"
+
+
+def test_a_worker_takes_no_task_before_its_slot_is_live(starter: Starter, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["slipway_celery", "worker", "--concurrency", "2"])
+    starter.module.main()
+    assert starter.celery.argv == ["celery", "--app", "shop", "worker", "--concurrency", "2"]
+    mingle, hold = starter.celery.requires
+    assert (mingle, hold.requires) == ("mingle", ("mingle",))
+    starter.lead_to("blue")
+    thread = waits(lambda: hold().start(None))
+    starter.lead_to("green")
+    thread.join(5)
+    assert not thread.is_alive()
+    starter.lead_to("blue")
+    starter.celery.shutdown = InterruptedError
+    with pytest.raises(InterruptedError):
+        hold().start(None)
+
+
+def test_a_worker_says_what_it_does(starter: Starter, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["slipway_celery", "worker"])
+    starter.module.main()
+    assert starter.said == [], "nothing is ready before Celery says so"
+    starter.celery.listeners["celeryd_after_setup"](sender=None)
+    starter.celery.listeners["worker_ready"](sender=None)
+    assert starter.said == ["waits until green receives traffic", WORKS["worker"]]
+
+
+def test_beat_has_its_turn_when_its_slot_is_live_and_the_other_is_gone(
+    starter: Starter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["slipway_celery", "beat"])
+    starter.lead_to("blue")
+    with open(os.environ["SLIPWAY_BEAT_LOCK"], "a") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        thread = waits(starter.module.main)
+        assert (starter.celery.initialized, starter.said) == (["shop"], ["waits until green receives traffic"])
+        starter.lead_to("green")
+        thread.join(0.2)
+        assert starter.celery.argv == [], "another beat is at work"
+    thread.join(5)
+    assert starter.celery.argv == ["celery", "--app", "shop", "beat"]
+    starter.celery.listeners["beat_init"](sender=None)
+    assert starter.said[-1] == WORKS["beat"]
 
 
 def test_uvicorn_is_ready_only_with_an_application(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
