@@ -194,7 +194,8 @@ class CallbackModule(CallbackBase):
     # -- ends --
 
     def v2_playbook_on_no_hosts_matched(self) -> None:
-        self._say(["No host matches this play."], stderr=True)
+        # After a play that looked at the hosts, it is the play for those of them that have something to do.
+        self._say(["No host has anything to do." if self._story.phase else "No host matches this play."], stderr=True)
 
     def v2_playbook_on_stats(self, stats: Any) -> None:
         hosts = {host: dict(stats.summarize(host)) for host in sorted(stats.processed)}

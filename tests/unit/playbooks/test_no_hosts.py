@@ -10,7 +10,7 @@ import pytest
 
 from tests.unit.ansible_runs import playbook
 
-PLAYBOOKS = ("provision", "status", "history")
+PLAYBOOKS = ("provision", "deploy", "rollback", "status", "history")
 
 
 @pytest.mark.parametrize("name", PLAYBOOKS)

@@ -6,6 +6,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.unit.ansible_runs import Run, local, playbook
 
 PLAY = """
@@ -121,6 +123,18 @@ def test_what_a_role_includes_of_another_belongs_to_it(tmp_path: Path) -> None:
     assert done.code == 0, done.everything
     phases = ["ground", "house", "garden", "prove"]
     assert done.lines[: len(phases) + 1] == [*(f"{phase} 0.0 s  ok: a" for phase in phases), ""]
+
+
+@pytest.mark.parametrize("looked", [False, True])
+def test_a_play_for_nobody(tmp_path: Path, looked: bool) -> None:
+    task = {"name": "Look | at it", "ansible.builtin.command": "true", "changed_when": False}
+    look = {"hosts": "a", "gather_facts": False, "tasks": [task]}
+    nobody = {"hosts": "all:!all", "gather_facts": False, "tasks": [task]}
+    (tmp_path / "play.yml").write_text(json.dumps([look, nobody] if looked else [nobody, look]))
+    done = playbook("play.yml", cwd=tmp_path, inventory=INVENTORY)
+    assert done.code == 0, done.everything
+    assert ("No host has anything to do." in done.everything) is looked
+    assert ("No host matches this play." in done.everything) is not looked
 
 
 def test_however_verbose_no_secret_is_shown(tmp_path: Path) -> None:
