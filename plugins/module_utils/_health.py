@@ -17,6 +17,7 @@ from ansible_collections.slipway.webapp.plugins.module_utils._ports import Clock
 SHOWN = 200  # characters of a body in a message
 KEPT = 5  # answers in a message
 _LOOK_EVERY = 2.0  # seconds between two looks at the process behind a silent socket
+_COMPANY_EVERY = 0.1  # seconds between two looks at the processes beside it
 
 
 @dataclass(frozen=True)
@@ -55,10 +56,14 @@ class Asker(Protocol):
 
 @dataclass(frozen=True)
 class Watch:
-    """The process behind the address, if it is a unit of this host. ``secrets`` are the values that it may print."""
+    """The process behind the address, if it is a unit of this host, and those that must be ready beside it.
+
+    ``secrets`` are the values that they may print.
+    """
 
     systemd: Systemd
     unit: str = ""
+    company: Sequence[str] = ()
     secrets: Sequence[str] = ()
 
     def failed(self) -> str:
@@ -67,9 +72,17 @@ class Watch:
             return f"{self.unit} has failed"
         return ""
 
-    def log(self) -> list[str]:
-        """Its last log lines, without secrets."""
-        return [mask(line, self.secrets) for line in self.systemd.log(self.unit)] if self.unit else []
+    def log(self, unit: str = "") -> list[str]:
+        """The last log lines of the process behind the address or of another one, without secrets."""
+        unit = unit or self.unit
+        return [mask(line, self.secrets) for line in self.systemd.log(unit)] if unit else []
+
+    def late(self) -> tuple[str, bool]:
+        """One of the company that is not ready, or ''; and whether it has failed."""
+        states = self.systemd.states(self.company)
+        late = [state for state in states.values() if not state.running]
+        failed = [state for state in late if state.active == "failed" or state.sub == "auto-restart"]
+        return next(((state.name, bool(failed)) for state in [*failed, *late]), ("", False))
 
 
 @dataclass(frozen=True)
@@ -126,6 +139,24 @@ def judge(answer: Answer, wish: Wish) -> str:
     return "; ".join(_differences(wish.json, _fields(answer.body)))
 
 
+def wait_for_company(wish: Wish, *, clock: Clock, watch: Watch, begin: float) -> None:
+    """Wait until the processes beside the one that was asked are ready, before the same deadline."""
+    while True:
+        unit, failed = watch.late()
+        if not unit:
+            return
+        if failed or clock.monotonic() - begin >= wish.deadline:
+            log = watch.log(unit)
+            raise SlipwayError(
+                f"{unit} {'has failed' if failed else f'was not ready within {wish.deadline:g} s'}",
+                found="\n".join(["the last log lines:", *log]),
+                expected="a process that is ready before traffic moves",
+                next_step=f"mend what they say, then run the same command again; journalctl -u '{unit}' shows them all",
+                details={"unit": unit, "log": log},
+            )
+        clock.sleep(_COMPANY_EVERY)
+
+
 def wait(wish: Wish, *, asker: Asker, clock: Clock, watch: Watch, where: str) -> Healthy:
     """Ask until enough good answers came in a row; an error with the last answers when the deadline comes first."""
     begin = look = clock.monotonic()
@@ -164,9 +195,12 @@ def _unhealthy(when: str, wish: Wish, last: list[Answer], *, asked: int, watch: 
 
 
 def ask_until_healthy(
-    wish: Wish, *, asker: Asker, clock: Clock, watch: Watch, where: str, check_mode: bool = False
+    wish: Wish, *, asker: Asker | None, clock: Clock, watch: Watch, where: str, check_mode: bool = False
 ) -> dict[str, Any]:
-    """Wait for health; a module's result. In check mode nobody is asked, and nothing is said to be healthy."""
+    """Wait for health; a module's result. In check mode nobody is asked, and nothing is said to be healthy.
+
+    Without an ``asker`` there is nobody to ask, and only the company is waited for.
+    """
     if wish.successes < 1 or min(wish.deadline, wish.timeout) <= 0 or wish.interval < 0:
         raise SlipwayError(
             "Such a check could never end well",
@@ -175,12 +209,15 @@ def ask_until_healthy(
         )
     if check_mode:
         return {"changed": False, "actions": [f"Would ask {where}"], "asked": 0, "successes": 0, "seconds": 0.0}
-    seen = wait(wish, asker=asker, clock=clock, watch=watch, where=where)
+    begin, seen = clock.monotonic(), Healthy(0, 0, 0.0, Answer(error="nobody was asked"))
+    if asker:
+        seen = wait(wish, asker=asker, clock=clock, watch=watch, where=where)
+    wait_for_company(wish, clock=clock, watch=watch, begin=begin)
     return {
         "changed": False,
         "actions": [f"Asked {where}"],
         "asked": seen.asked,
         "successes": seen.successes,
-        "seconds": seen.seconds,
+        "seconds": round(clock.monotonic() - begin, 3),
         "last": seen.last.shown(watch.secrets),
     }

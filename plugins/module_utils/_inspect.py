@@ -20,6 +20,7 @@ from ansible_collections.slipway.webapp.plugins.module_utils._layout import PROC
 from ansible_collections.slipway.webapp.plugins.module_utils._ports import Clock, Systemd, UnitState
 
 LEDGER_SHOWN = 20
+_FINISHED_IN_PLACE = {"handover", "proof"}
 
 
 @dataclass(frozen=True)
@@ -110,9 +111,16 @@ def needs(info: Mapping[str, Any], wanted: Wanted) -> list[str]:
 
 
 def wanted_of(info: Mapping[str, Any], wanted: Wanted) -> dict[str, Any]:
-    """Whether the host already is what is wanted, what it lacks, and the slot that the next release goes into."""
+    """Whether the host already is what is wanted, what it lacks, and the slot that the next release goes into.
+
+    What is live, and was left unfinished at worst by a run that died, is finished where it is: the other slot may still
+    hold what was proven before.
+    """
     lacking = needs(info, wanted)
-    target = other_slot(info["live"]["slot"]) if info["live"] else SLOTS[0]
+    target = SLOTS[0]
+    if info["live"]:
+        live = str(info["live"]["slot"])
+        target = live if set(lacking) <= _FINISHED_IN_PLACE else other_slot(live)
     return {"up_to_date": not lacking, "target_slot": target, "needs": lacking}
 
 

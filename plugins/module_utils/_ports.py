@@ -80,6 +80,9 @@ class Systemd(Protocol):
     def start(self, units: Sequence[str], *, timeout: float) -> None:
         """Start side by side and wait until all are ready; a failure carries the last log lines of those that fail."""
 
+    def begin(self, units: Sequence[str]) -> None:
+        """Start them, and do not wait."""
+
     def stop(self, units: Sequence[str], *, wait: bool = True) -> None:
         """Stop; without ``wait`` return as soon as the stop is queued."""
 

@@ -233,8 +233,11 @@ class Doer:
 
     def _start(self, *, processes: Sequence[str]) -> None:
         units = self._units(processes)
+        served = self._units([one for one in processes if one == "web"])
         try:
-            self.systemd.start(units, timeout=self.timeout)
+            # The others take longer and are in nobody's way: whoever opens the gate looks at them.
+            self.systemd.begin([unit for unit in units if unit not in served])
+            self.systemd.start(served, timeout=self.timeout)
         except SlipwayError as error:
             if not self.in_traffic:
                 # A unit that is not there cannot be stopped either; why it did not start is what must be said.

@@ -44,6 +44,8 @@ class HostSystemd:
         return {unit: _unit_state(unit, block) for unit, block in zip(units, blocks)}
 
     def start(self, units: Sequence[str], *, timeout: float) -> None:
+        if not units:
+            return
         # A unit that failed too often just now refuses to start at all; this start is a new attempt on purpose.
         self._do("systemctl", "reset-failed", *units)
         answer = self._runner.run(["systemctl", "start", *units], timeout=timeout)
@@ -61,6 +63,11 @@ class HostSystemd:
             next_step=f"journalctl -u '{down[0]}' on this host shows the whole log",
             details={"unit": down[0], "log": logs[down[0]]},
         )
+
+    def begin(self, units: Sequence[str]) -> None:
+        if units:
+            self._do("systemctl", "reset-failed", *units)
+            self._need("systemctl", "start", "--no-block", *units)
 
     def stop(self, units: Sequence[str], *, wait: bool = True) -> None:
         if units:

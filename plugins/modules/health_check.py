@@ -32,6 +32,14 @@ options:
     description: Ask the web process of this slot.
     type: str
     choices: [blue, green]
+  processes:
+    description:
+      - With O(slot), the processes of the slot that must be ready. V(web) is asked; of the others systemd must say so.
+      - Without V(web) nobody is asked.
+    type: list
+    elements: str
+    choices: [web, worker, beat]
+    default: [web]
   socket:
     description: Ask at this Unix socket.
     type: path
@@ -163,7 +171,7 @@ from ansible_collections.slipway.webapp.plugins.module_utils._assignment import 
 from ansible_collections.slipway.webapp.plugins.module_utils._health import Watch, Wish, ask_until_healthy
 from ansible_collections.slipway.webapp.plugins.module_utils._host import HostClock, HostRunner, guarded
 from ansible_collections.slipway.webapp.plugins.module_utils._http import HttpAsker, Target, context_of, target_of
-from ansible_collections.slipway.webapp.plugins.module_utils._layout import SLOTS, Layout
+from ansible_collections.slipway.webapp.plugins.module_utils._layout import PROCESSES, SLOTS, Layout
 from ansible_collections.slipway.webapp.plugins.module_utils._systemd import HostSystemd
 
 
@@ -171,6 +179,7 @@ def spec() -> dict[str, Any]:
     return {
         "app": {"type": "str"},
         "slot": {"type": "str", "choices": list(SLOTS)},
+        "processes": {"type": "list", "elements": "str", "choices": list(PROCESSES), "default": ["web"]},
         "socket": {"type": "path"},
         "url": {"type": "str"},
         "path": {"type": "str"},
@@ -201,21 +210,26 @@ def _target(given: dict[str, Any]) -> Target:
     )
 
 
+def _asker(given: dict[str, Any], target: Target) -> HttpAsker:
+    return HttpAsker(
+        target=target,
+        headers={str(name): str(value) for name, value in given["headers"].items()},
+        context=context_of(target, ca_path=given["ca_path"] or "", validate_certs=given["validate_certs"]),
+    )
+
+
 def run(module: AnsibleModule) -> dict[str, Any]:
     given = module.params
     target = _target(given)
     layout = Layout(given["app"]) if given["slot"] else None
     return ask_until_healthy(
         Wish(**{name: given[name] for name in Wish.__dataclass_fields__}),
-        asker=HttpAsker(
-            target=target,
-            headers={str(name): str(value) for name, value in given["headers"].items()},
-            context=context_of(target, ca_path=given["ca_path"] or "", validate_certs=given["validate_certs"]),
-        ),
+        asker=_asker(given, target) if not layout or "web" in given["processes"] else None,
         clock=HostClock(),
         watch=Watch(
             systemd=HostSystemd(HostRunner(module)),
             unit=given["unit"] or (layout.unit("web", given["slot"]) if layout else ""),
+            company=[layout.unit(one, given["slot"]) for one in given["processes"] if one != "web"] if layout else [],
             secrets=slot_secrets(layout, given["slot"]) if layout else [],
         ),
         where=str(target),

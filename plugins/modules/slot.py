@@ -47,7 +47,9 @@ options:
     description: The environment variables of the configuration that are secret.
     type: dict
   processes:
-    description: The processes to start. None only assigns the slot.
+    description:
+      - The processes to start. None only assigns the slot.
+      - V(web) is waited for. The others are only begun; M(slipway.webapp.health_check) can wait for them.
     type: list
     elements: str
     choices: [web, worker, beat]

@@ -150,8 +150,16 @@ def started_and_holding(site: Site, tree: Path, **settings: Any) -> Started:
     return first
 
 
+def let_the_lease_expire(site: Site) -> None:
+    """A minute passes at once: what is left of the lease of a killed run is a second."""
+    before, soon = site.host.look(site.app)["lease"]["until"], site.host.now() + 1
+    site.host.sh(f"""sed -i 's/"until": [0-9.]*/"until": {soon:.1f}/' /var/lib/slipway/{site.app}/lease.json""")
+    assert site.host.look(site.app)["lease"]["until"] < before
+    time.sleep(1.1)
+
+
 def test_the_lease_keeps_a_second_run_out_and_expires(board: Site, tell: Callable[[str], None]) -> None:
-    live, lease = board.live(), f"/var/lib/slipway/{board.app}/lease.json"
+    live = board.live()
     slow = board.sources.tree(fault="never-answers")
     first = started_and_holding(board, slow, webapp_by="ann@desk", webapp_lease_seconds=60, webapp_health_deadline=15)
     second = board.fail(board.sources.tree(), webapp_by="bob@desk")
@@ -164,11 +172,7 @@ def test_the_lease_keeps_a_second_run_out_and_expires(board: Site, tell: Callabl
     assert left is not None, "the killed run gave its lease back: then it did not expire"
     assert left["until"] > board.host.now(), left
     assert board.live() == live
-    # A minute passes at once: what is left of the lease is a second.
-    soon = board.host.now() + 1
-    board.host.sh(f"""sed -i 's/"until": [0-9.]*/"until": {soon:.1f}/' {lease}""")
-    assert board.host.look(board.app)["lease"]["until"] < left["until"]
-    time.sleep(1.1)
+    let_the_lease_expire(board)
     board.deploy(board.sources.tree(), webapp_by="bob@desk")
     after = board.host.look(board.app)
     assert after["lease"] is None

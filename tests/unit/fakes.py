@@ -39,6 +39,7 @@ class FakeSystemd:
     timers: dict[str, tuple[tuple[str, ...], int]] = field(default_factory=dict)
     broken: set[str] = field(default_factory=set)
     broken_as: str = "failed"  # or activating: systemd has given up waiting, the process has not
+    subs: dict[str, str] = field(default_factory=dict)
     idle: set[str] = field(default_factory=set)  # start, and then do nothing
     says: list[str] = field(default_factory=lambda: ["the last words"])
     calls: list[tuple[str, ...]] = field(default_factory=list)
@@ -54,7 +55,7 @@ class FakeSystemd:
             unit: UnitState(
                 name=unit,
                 active="active" if unit.removesuffix(".timer") in self.timers else self.active.get(unit, "inactive"),
-                sub="",
+                sub=self.subs.get(unit, ""),
                 enabled=unit in self.enabled,
                 since="2026-11-21T11:00:00Z" if self.active.get(unit) == "active" else "",
                 status=self._status(unit),
@@ -73,16 +74,23 @@ class FakeSystemd:
 
     def start(self, units: Sequence[str], *, timeout: float) -> None:
         assert timeout > 0
-        self._called("start", *units)
+        self._boot("start", units)
         down = [unit for unit in units if unit in self.broken]
-        for unit in units:
-            self.at_start(unit)
-            self.active.pop(unit, None)  # the order is that of the starts
-            self.active[unit] = self.broken_as if unit in down else "active"
         if down:
             raise SlipwayError(
                 f"{down[0]} did not start", found="\n".join(self.says), details={"unit": down[0], "log": self.says}
             )
+
+    def begin(self, units: Sequence[str]) -> None:
+        self._boot("begin", units)
+
+    def _boot(self, call: str, units: Sequence[str]) -> None:
+        if units:
+            self._called(call, *units)
+        for unit in units:
+            self.at_start(unit)
+            self.active.pop(unit, None)  # the order is that of the starts
+            self.active[unit] = self.broken_as if unit in self.broken else "active"
 
     def stop(self, units: Sequence[str], *, wait: bool = True) -> None:
         self._called("stop" if wait else "stop --no-block", *units)

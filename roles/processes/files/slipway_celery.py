@@ -3,8 +3,9 @@
 
 A worker of new code is up and has met the other workers before the first request reaches the new release, and takes its
 first task when the route leads to its slot. Beat takes its turn when, besides, no other beat of this host is at work: a
-lock, which dies with the process that holds it, makes two impossible. To systemd both are ready as soon as their code
-is imported; the status line (`systemctl status`) says whether they wait or work.
+lock, which dies with the process that holds it, makes two impossible. To systemd a worker is ready when it has met the
+others, so its broker is there, and beat when its code is imported; the status line (`systemctl status`) says whether
+they wait or work.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ def in_traffic() -> bool:
         return False
 
 
-def _say_waiting(**_: Any) -> None:
-    slipway_notify.ready(f"waits until {os.environ['SLIPWAY_SLOT']} receives traffic")
+def _say_waiting() -> None:
+    slipway_notify.ready(f"is up, and works once {os.environ['SLIPWAY_SLOT']} receives traffic")
 
 
 def _say_worker_works(**_: Any) -> None:
@@ -57,12 +58,13 @@ def hold_worker() -> contextlib.AbstractContextManager[None]:
         requires = (mingle.Mingle,)
 
         def start(self, _consumer: Any) -> None:
+            if not in_traffic():
+                _say_waiting()
             while not in_traffic():
                 state.maybe_shutdown()  # raises when the worker was asked to stop
                 time.sleep(LOOK_EVERY)
 
     tasks.Tasks.requires = (*tasks.Tasks.requires, Hold)
-    signals.celeryd_after_setup.connect(_say_waiting, weak=False)
     signals.worker_ready.connect(_say_worker_works, weak=False)
     return contextlib.nullcontext()
 

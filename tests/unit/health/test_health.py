@@ -21,6 +21,7 @@ GOOD = Answer(
     status=200, headers={"x-slipway-release": "r1"}, body='{"database": "ok", "queue": {"depth": 3, "up": true}}'
 )
 BAD = Answer(status=503, body="no database")
+WORKER, BEAT = "shop-worker@green.service", "shop-beat@green.service"
 GONE = Answer(error="the socket does not exist")
 
 
@@ -133,6 +134,43 @@ def test_a_failure_shows_the_last_answers_and_the_log_without_secrets() -> None:
     assert failure.value.details["log"] == ["Traceback", "password ******** refused"]
     assert all(len(answer.get("body", "")) <= _health.SHOWN for answer in failure.value.details["answers"])
     assert len(said) < 3000
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_the_company_is_waited_for(asked: bool) -> None:
+    clock, systemd = FakeClock(), FakeSystemd(active={WORKER: "activating", BEAT: "active"})
+
+    class Later(FakeClock):
+        def sleep(self, seconds: float) -> None:
+            super().sleep(seconds)
+            if self.time - clock.time > 3:
+                systemd.active[WORKER] = "active"
+
+    later = Later()
+    watch = Watch(systemd, company=[WORKER, BEAT])
+    asker = Script([GOOD], clock) if asked else None
+    result = _health.ask_until_healthy(Wish(deadline=10), asker=asker, clock=later, watch=watch, where="green")
+    assert result["asked"] == (1 if asked else 0)
+    assert 3 < result["seconds"] < 4
+
+
+@pytest.mark.parametrize(
+    ("active", "sub", "seconds", "said"),
+    [
+        ("activating", "", 10, "was not ready within 10 s"),
+        ("inactive", "", 10, "was not ready within 10 s"),
+        ("activating", "auto-restart", 0, "has failed"),
+        ("failed", "", 0, "has failed"),
+    ],
+)
+def test_company_that_does_not_come(active: str, sub: str, seconds: float, said: str) -> None:
+    systemd = FakeSystemd(active={WORKER: active, BEAT: "active"}, subs={WORKER: sub}, says=["no hunter2-hunter2"])
+    watch, clock = Watch(systemd, company=[BEAT, WORKER], secrets=["hunter2-hunter2"]), FakeClock()
+    began = clock.time
+    with pytest.raises(SlipwayError, match=f"{WORKER} {said}") as failure:
+        _health.ask_until_healthy(Wish(deadline=10), asker=None, clock=clock, watch=watch, where="green")
+    assert "hunter2" not in str(failure.value) + str(failure.value.details)
+    assert seconds <= clock.time - began < seconds + 1
 
 
 def test_a_unit_that_has_failed_is_not_waited_for() -> None:

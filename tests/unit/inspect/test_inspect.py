@@ -135,7 +135,7 @@ def test_after_a_deploy(world: World) -> None:
         "by": "anna",
     }
     assert info["route"] == {"number": 1, "weights": {"blue": 100, "green": 0}}
-    assert info["wanted"] == {"up_to_date": True, "target_slot": "green", "needs": []}
+    assert info["wanted"] == {"up_to_date": True, "target_slot": "blue", "needs": []}
     assert info["configs"] == [CONFIG]
     assert {release["id"] for release in info["releases"]} == {"r1", "r2"}
     assert info["slots"]["blue"]["processes"]["web"] == {
@@ -206,6 +206,8 @@ def test_each_need(world: World, harm: Callable[[World], None], need: str) -> No
     assert world.needs() == []
     harm(world)
     assert world.needs() == [need]
+    # What only an unfinished run can have left is finished where it is.
+    assert world.look("r1")["wanted"]["target_slot"] == ("blue" if need == "handover" else "green")
 
 
 def test_another_pair_is_needed(world: World) -> None:
@@ -218,7 +220,7 @@ def test_a_run_that_died_before_it_was_proven(world: World) -> None:
     world.deploy("r1", "blue", run="1", prove=False)
     info = world.look("r1")
     assert info["live"]["since"] is None
-    assert info["wanted"]["needs"] == ["proof"]
+    assert info["wanted"] == {"up_to_date": False, "target_slot": "blue", "needs": ["proof"]}
 
 
 def test_a_failure_proves_nothing(world: World) -> None:

@@ -65,7 +65,7 @@ class Celery:
         return SimpleNamespace(loader=SimpleNamespace(init_worker=lambda: self.initialized.append(name)))
 
     def modules(self) -> dict[str, Any]:
-        signals = ("celeryd_after_setup", "worker_ready", "beat_init")
+        signals = ("worker_ready", "beat_init")
         tasks = SimpleNamespace(Tasks=self)
         return {
             "celery": SimpleNamespace(
@@ -97,7 +97,8 @@ class Starter:
 
 @pytest.fixture
 def starter(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Starter:
-    celery, said = Celery(), []
+    celery = Celery()
+    said: list[str] = []
     for name, module in celery.modules().items():
         monkeypatch.setitem(sys.modules, name, module)
     route = tmp_path / "route"
@@ -152,9 +153,14 @@ def test_a_worker_says_what_it_does(starter: Starter, monkeypatch: pytest.Monkey
     monkeypatch.setattr(sys, "argv", ["slipway_celery", "worker"])
     starter.module.main()
     assert starter.said == [], "nothing is ready before Celery says so"
-    starter.celery.listeners["celeryd_after_setup"](sender=None)
+    _mingle, hold = starter.celery.requires
+    thread = waits(lambda: hold().start(None))
+    assert starter.said == ["is up, and works once green receives traffic"]
+    starter.lead_to("green")
+    thread.join(5)
     starter.celery.listeners["worker_ready"](sender=None)
-    assert starter.said == ["waits until green receives traffic", WORKS["worker"]]
+    hold().start(None)  # its broker was away for a while
+    assert starter.said[1:] == [WORKS["worker"]]
 
 
 def test_beat_has_its_turn_when_its_slot_is_live_and_the_other_is_gone(
@@ -165,7 +171,10 @@ def test_beat_has_its_turn_when_its_slot_is_live_and_the_other_is_gone(
     with open(os.environ["SLIPWAY_BEAT_LOCK"], "a") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
         thread = waits(starter.module.main)
-        assert (starter.celery.initialized, starter.said) == (["shop"], ["waits until green receives traffic"])
+        assert (starter.celery.initialized, starter.said) == (
+            ["shop"],
+            ["is up, and works once green receives traffic"],
+        )
         starter.lead_to("green")
         thread.join(0.2)
         assert starter.celery.argv == [], "another beat is at work"

@@ -97,6 +97,18 @@ def test_start(world: World) -> None:
     }
 
 
+def test_only_web_is_waited_for(world: World) -> None:
+    worker = WEB.replace("web", "worker")
+    world.systemd.broken = {worker}
+    world.start(processes=("web", "worker"))
+    assert world.systemd.calls[:2] == [("begin", worker), ("start", WEB)]
+    assert (world.systemd.active[WEB], world.systemd.active[worker]) == ("active", "failed")
+    world.systemd.broken = {WEB}
+    with pytest.raises(SlipwayError, match=f"{WEB} did not start"):
+        world.start("r2", processes=("web", "worker"))
+    assert "active" not in world.systemd.active.values()
+
+
 def test_check_mode_touches_nothing_and_says_the_same(world: World) -> None:
     def files() -> list[str]:
         return sorted(str(path) for path in Path(world.layout.prefix).rglob("*"))

@@ -72,6 +72,14 @@ def test_no_answer_is_never_taken_for_a_state(answer: Completed) -> None:
         HostSystemd(Recorded({"systemctl show": answer})).states([WEB, BEAT])
 
 
+def test_begin_does_not_wait() -> None:
+    runner = Recorded()
+    HostSystemd(runner).begin([WEB, BEAT])
+    HostSystemd(runner).begin([])
+    HostSystemd(runner).start([], timeout=60)
+    assert runner.ran == [["systemctl", "reset-failed", WEB, BEAT], ["systemctl", "start", "--no-block", WEB, BEAT]]
+
+
 def test_start_side_by_side() -> None:
     runner = Recorded()
     HostSystemd(runner).start([WEB, BEAT], timeout=60)

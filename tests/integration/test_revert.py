@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What goes wrong after the switch: the traffic goes back, or the next run finishes what a killed one began."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.integration.conftest import MakeSite
+from tests.integration.controller import Run
+from tests.integration.host import Live
+from tests.integration.site import Site
+from tests.integration.test_bad_conditions import let_the_lease_expire
+from tests.load import LoadGenerator, Report
+
+FAILED_HOSTS = 2
+# Nothing that would answer for the site is there, so the smoke test fails when all else has gone well.
+NOBODY: dict[str, Any] = {"webapp_public_address": "127.0.0.1", "webapp_health_deadline": 8}
+
+
+def under_load(site: Site, work: Callable[[], Run]) -> tuple[Run, Report]:
+    """Do it while visitors come and go, and write notes."""
+    url = f"https://{site.hosts[site.edge].address}"
+    load = LoadGenerator(
+        url=url, host=site.domain, insecure=True, clients=6, rate=12.0, max_seconds=200, verify_posts=True
+    )
+    with load:
+        load.wait_for(answers=20)
+        run = work()
+        load.wait_for(answers=20)
+    return run, load.report
+
+
+def statuses(site: Site, slot: str) -> dict[str, str]:
+    """What worker and beat of a slot say of themselves."""
+    units = {process: f"{site.app}-{process}@{slot}.service" for process in ("worker", "beat")}
+    return {
+        name: site.host.sh(f"systemctl show --property=StatusText --value {unit}").strip()
+        for name, unit in units.items()
+    }
+
+
+def as_before(site: Site, run: Run, *, live: Live, at: str) -> str:
+    """Make sure that all is as it was after a deploy that failed; the release that it was about."""
+    assert run.code == FAILED_HOSTS, run.output[-6000:]
+    for words in (f"at: {at}", f"serves {live.release} from {live.slot}, as before", "next: "):
+        assert words in run.said, f"{words!r} is not in:\n{run.output[-6000:]}"
+    assert site.live() == live
+    look = site.host.look(site.app)
+    entry = look["ledger"][-1]
+    assert (entry["action"], entry["outcome"]) == ("deploy", "failed")
+    assert look["lease"] is None
+    (other,) = {"blue", "green"} - {live.slot}
+    left = {name: unit["active"] for name, unit in look["slots"][other]["processes"].items()}
+    assert set(left.values()) <= {"inactive", "failed", "deactivating"}, left
+    assert [name for name, unit in look["slots"][other]["processes"].items() if unit["enabled"] == "enabled"] == []
+    assert statuses(site, live.slot) == {"worker": "takes tasks", "beat": "sends what is due"}
+    release: str = entry["release"]
+    return release
+
+
+def test_a_failed_smoke_test_takes_the_traffic_back(board: Site, tell: Callable[[str], None]) -> None:
+    board.deploy(board.sources.tree())
+    live, tree = board.live(), board.sources.tree()
+    run, report = under_load(board, lambda: board.play("deploy", webapp_source=str(tree), **NOBODY))
+    release = as_before(board, run, live=live, at="Prove | the release answers at the public address")
+    assert report.good, report.lines()
+    # The traffic had really moved: visitors saw it.
+    assert {seen.release for seen in report.releases} == {live.release, release}, report.lines()
+    board.deploy(tree)
+    assert board.live().release == release
+    tell(
+        f"sent={report.sent} answered={report.answered} failed={report.failed}; {release} went back, then was deployed"
+    )
+
+
+def test_a_worker_without_its_broker_is_noticed_before_the_switch(board: Site, tell: Callable[[str], None]) -> None:
+    board.deploy(board.sources.tree())
+    live, tree = board.live(), board.sources.tree()
+    nowhere: dict[str, Any] = {"webapp_redis_url": "redis://127.0.0.1:6399/0", "webapp_health_deadline": 8}
+    run, report = under_load(board, lambda: board.play("deploy", webapp_source=str(tree), **nowhere))
+    as_before(board, run, live=live, at="Gate | the right release answers")
+    assert "was not ready within 8 s" in run.said
+    assert "127.0.0.1:6399" in run.said
+    assert report.good, report.lines()
+    assert {seen.release for seen in report.releases} == {live.release}, report.lines()
+    tell(f"sent={report.sent} answered={report.answered} failed={report.failed}; the traffic never moved")
+
+
+def killed_after_the_switch(site: Site, **settings: Any) -> str:
+    """Kill the controller as soon as the traffic has moved; the slot that has it now."""
+    before = set(site.host.look(site.app)["route"])
+    started = site.start("deploy", **settings)
+    while set(site.host.look(site.app)["route"]) == before:
+        assert started.running, started.wait().output[-6000:]
+        time.sleep(0.05)
+    started.kill()
+    started.wait()
+    (slot,) = site.host.look(site.app)["route"]
+    return str(slot)
+
+
+def test_a_controller_that_dies_after_the_switch_is_finished_by_the_next_run(
+    board: Site, tell: Callable[[str], None]
+) -> None:
+    board.deploy(board.sources.tree())
+    live, tree = board.live(), board.sources.tree()
+    slot = killed_after_the_switch(board, webapp_source=str(tree), webapp_lease_seconds=600)
+    left = board.host.look(board.app)
+    entry = left["ledger"][-1]
+    assert (entry["release"], entry["outcome"]) == (live.release, "succeeded"), "the killed run had written it down"
+    assert slot != live.slot
+    health = board.ask("/health")
+    assert (health.status, health.json()["slot"]) == (200, slot)
+    assert left["lease"] is not None
+    let_the_lease_expire(board)
+    run = board.deploy(tree)
+    now = board.live()
+    assert (now.slot, now.release) == (slot, board.host.look(board.app)["ledger"][-1]["release"])
+    assert board.host.look(board.app)["lease"] is None
+    assert statuses(board, slot) == {"worker": "takes tasks", "beat": "sends what is due"}
+    back = board.play("rollback").ended(0)
+    assert board.live().release == live.release
+    tell(f"{now.release} was live and unproven; finished in {run.seconds:.0f} s, rolled back in {back.seconds:.0f} s")
+
+
+@pytest.fixture
+def novice(staging_site: MakeSite) -> Site:
+    """A further application that was never deployed."""
+    site = staging_site("novice")
+    site.play("provision").ended(0)
+    return site
+
+
+def test_a_first_deploy_that_fails_after_its_switch_is_repeated(
+    novice: Site, board: Site, tell: Callable[[str], None]
+) -> None:
+    neighbour, tree = board.live(), novice.sources.tree()
+    run = novice.play("deploy", webapp_source=str(tree), **NOBODY)
+    assert run.code == FAILED_HOSTS, run.output[-6000:]
+    assert "serves no proven release" in run.said, run.output[-6000:]
+    look = novice.host.look(novice.app)
+    assert [entry["outcome"] for entry in look["ledger"]] == ["failed"]
+    assert look["lease"] is None
+    refused = novice.play("rollback").refused()
+    again = novice.deploy(tree)
+    found = novice.live()
+    assert [entry["outcome"] for entry in novice.host.look(novice.app)["ledger"]] == ["failed", "succeeded"]
+    assert board.live() == neighbour
+    tell(
+        f"failed in {run.seconds:.0f} s; rollback refused in {refused.seconds:.1f} s;"
+        f" {found.release} in {again.seconds:.0f} s"
+    )
