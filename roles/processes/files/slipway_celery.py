@@ -27,9 +27,9 @@ LOOK_EVERY = 0.05  # seconds
 
 def in_traffic() -> bool:
     """Whether a bucket of the route leads to this slot. While the route is swapped, the next look tells."""
-    route, slot = os.environ["SLIPWAY_ROUTE"], os.environ["SLIPWAY_SLOT"]
+    route, mine = os.environ["SLIPWAY_ROUTE"], f"/{os.environ['SLIPWAY_SLOT']}/web.sock"
     try:
-        return any(f"/{slot}/" in os.readlink(bucket.path) for bucket in os.scandir(route))
+        return any(os.readlink(bucket.path).endswith(mine) for bucket in os.scandir(route))
     except FileNotFoundError:
         return False
 

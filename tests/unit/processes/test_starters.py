@@ -124,6 +124,8 @@ def test_only_the_slot_that_the_route_leads_to_is_in_traffic(starter: Starter) -
     assert not starter.module.in_traffic(), "before the first switch"
     starter.lead_to("blue")
     assert not starter.module.in_traffic()
+    (starter.route / "02.sock").symlink_to("/run/green/blue/web.sock")
+    assert not starter.module.in_traffic(), "that is the application's name"
     starter.lead_to("green")
     assert starter.module.in_traffic()
     (starter.route / "01.sock").symlink_to("/run/shop/blue/web.sock")
