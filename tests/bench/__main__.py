@@ -9,6 +9,7 @@ import json
 import statistics
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.bench import fleet, measure
@@ -53,16 +54,25 @@ def _prepare(count: int) -> None:
     measure.play("provision", fleet.inventory(count), "-e", f"webapp_source={fleet.tree(0)}")
     measure.play("deploy", fleet.inventory(count), "-e", f"webapp_source={fleet.tree(0)}")
     # The floor asks with curl, which a bare server lacks.
-    fleet.on_host("bench1", "sudo apt-get install --yes --quiet curl")
+    with ThreadPoolExecutor(len(hosts)) as pool:
+        list(pool.map(lambda host: fleet.on_host(host, "sudo apt-get install --yes --quiet curl"), hosts))
 
 
 def _deploy(tree: Path, count: int, *, profile: bool = False) -> measure.Run:
     return measure.play("deploy", fleet.inventory(count), "-e", f"webapp_source={tree}", profile=profile)
 
 
-def _floor(serial: int) -> float:
-    what = (str(fleet.tree(serial)), f"floor-{serial}", fleet.APP, fleet.DOMAIN)
-    return measure.command(str(FLOOR), *what, *fleet.ssh("bench1")).seconds
+def _floor(serial: int, *, count: int = 1) -> float:
+    """The floor on so many hosts at once; with several it shows what this machine's cores allow."""
+    tree = str(fleet.tree(serial))
+
+    def run(host: str) -> float:
+        others = "worker beat" if host == "bench1" else ""
+        what = (tree, f"floor-{serial}", fleet.APP, fleet.DOMAIN, others)
+        return measure.command(str(FLOOR), *what, *fleet.ssh(host)).seconds
+
+    with ThreadPoolExecutor(count) as pool:
+        return max(pool.map(run, list(fleet.addresses())[:count]))
 
 
 def _one_host(serials: Iterator[int], rounds: int) -> dict[str, object]:
@@ -102,15 +112,22 @@ def _one_host(serials: Iterator[int], rounds: int) -> dict[str, object]:
 def _many_hosts(serials: Iterator[int], sizes: list[int], rounds: int) -> dict[str, object]:
     """How a code-only deploy grows with the number of hosts (which here all share one machine's cores)."""
     times: dict[int, float] = {}
+    floors: dict[int, float] = {}
     for count in sizes:
         _deploy(fleet.tree(next(serials)), count)  # what differs besides the code is deployed here
         taken = [_deploy(fleet.tree(next(serials)), count).seconds for _round in range(rounds)]
         times[count] = statistics.median(taken)
-        print(f"deploy to {count} hosts {times[count]:.2f} s", flush=True)
+        floors[count] = statistics.median([_floor(next(serials), count=count) for _round in range(rounds)])
+        print(
+            f"deploy to {count} hosts {times[count]:.2f} s, the floor to as many at once {floors[count]:.2f} s",
+            flush=True,
+        )
     smallest, largest = min(times), max(times)
     return {
         "hosts_s": {str(count): round(seconds, 2) for count, seconds in times.items()},
+        "floor_hosts_s": {str(count): round(seconds, 2) for count, seconds in floors.items()},
         f"hosts_{largest}_ratio": round(times[largest] / times[smallest], 2),
+        f"floor_hosts_{largest}_ratio": round(floors[largest] / floors[smallest], 2),
     }
 
 

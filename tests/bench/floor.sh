@@ -3,16 +3,16 @@
 # The floor: the same code-only deploy as one would type it by hand, over one SSH connection. It does the work and
 # none of the proofs: nothing is validated, recorded, locked or reverted.
 #
-#   floor.sh SOURCE RELEASE APP DOMAIN ssh [options] HOST
+#   floor.sh SOURCE RELEASE APP DOMAIN "PROCESSES BESIDE WEB" ssh [options] HOST
 set -eu
-source=$1 release=$2 app=$3 domain=$4
-shift 4
+source=$1 release=$2 app=$3 domain=$4 others=$5
+shift 5
 
 # The single quotes are meant: this text runs on the host.
 # shellcheck disable=SC2016
 script='
 set -eu
-release=$1 app=$2 domain=$3
+release=$1 app=$2 domain=$3 others=$4
 cd "/srv/$app"
 live=$(basename "$(dirname "$(readlink route/00.sock)")")
 if [ "$live" = blue ]; then idle=green; else idle=blue; fi
@@ -50,12 +50,13 @@ for bucket in 00 01 02 03 04 05 06 07 08 09 10 11 12 13 14 15 16 17 18 19; do
 done
 ln -s "routes/$number" route.new
 mv -T route.new route
-systemctl disable --now --quiet "$app-beat@$live"
-systemctl enable --now --quiet "$app-web@$idle" "$app-beat@$idle" "$app-worker@$idle"
-systemctl disable --quiet "$app-worker@$live" "$app-web@$live"
-systemctl stop --no-block "$app-worker@$live"
+case $others in *beat*) systemctl disable --now --quiet "$app-beat@$live" ;; esac
+for process in web $others; do units="${units-} $app-$process@$idle"; done
+systemctl enable --now --quiet $units
+for process in web $others; do systemctl disable --quiet "$app-$process@$live"; done
+case $others in *worker*) systemctl stop --no-block "$app-worker@$live" ;; esac
 curl -fsSk --resolve "$domain:443:127.0.0.1" "https://$domain/health" | grep -q "$release"
 systemctl stop "$app-retire-$live.timer" 2>/dev/null || true
 systemd-run --quiet --collect --unit="$app-retire-$live" --on-active=300 systemctl stop "$app-web@$live"
 '
-tar -C "$source" -cz . | "$@" "sudo sh -c '$script' floor '$release' '$app' '$domain'"
+tar -C "$source" -cz . | "$@" "sudo sh -c '$script' floor '$release' '$app' '$domain' '$others'"
