@@ -95,17 +95,23 @@ def judged(count: Count, *, code: int) -> Count:
     return count if code == 0 or count.failed else count + Count(failed=1)
 
 
+def _say(line: str) -> None:
+    """A whole line at once: stages that run side by side must not write into each other's."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
 def run(stage: Stage) -> Count:
     """Run one stage and say how long it took."""
-    print(f"--- {stage.name} begins", flush=True)
+    _say(f"--- {stage.name} begins")
     started = time.monotonic()
     missing = _missing(stage)
     if missing:
-        print(f"stage {stage.name} is SKIPPED: {missing}", flush=True)
+        _say(f"stage {stage.name} is SKIPPED: {missing}")
         count = Count(failed=1) if _in_ci() else Count(skipped=1)
     else:
         count = _run_pytest(stage)
-    print(f"--- {stage.name}: {count} in {time.monotonic() - started:.0f} s", flush=True)
+    _say(f"--- {stage.name}: {count} in {time.monotonic() - started:.0f} s")
     return count
 
 
@@ -136,9 +142,9 @@ def _run_pytest(stage: Stage) -> Count:
         code = _pytest(command, stage)
     count = judged(counted(report) if report.exists() or code != NO_TESTS_COLLECTED else Count(), code=code)
     if code == NO_TESTS_COLLECTED:
-        print(f"stage {stage.name} has no tests: that is a failure", flush=True)
+        _say(f"stage {stage.name} has no tests: that is a failure")
     elif code != 0 and code != FAILED_TESTS:
-        print(f"stage {stage.name}: pytest ended with {code}", flush=True)
+        _say(f"stage {stage.name}: pytest ended with {code}")
     return count
 
 
@@ -155,7 +161,7 @@ def _pytest(command: Sequence[str], stage: Stage) -> int:
             errors="replace",
         ) as process:
             for line in process.stdout or ():
-                print(f"{stage.name} | {line}", end="", flush=True)
+                _say(f"{stage.name} | {line.rstrip()}")
         return process.returncode
     except FileNotFoundError:
         print(f"{command[0]} does not exist. Run: make env env-oldest", flush=True)
