@@ -18,7 +18,7 @@ from tests.load import LoadGenerator, Report
 
 FAILED_HOSTS = 2
 # Nothing that would answer for the site is there, so the smoke test fails when all else has gone well.
-NOBODY: dict[str, Any] = {"webapp_public_address": "127.0.0.1", "webapp_health_deadline": 8}
+NOBODY: dict[str, Any] = {"webapp_public_address": "127.0.0.1", "webapp_health_deadline": 20}
 
 
 def under_load(site: Site, work: Callable[[], Run]) -> tuple[Run, Report]:
@@ -80,10 +80,10 @@ def test_a_failed_smoke_test_takes_the_traffic_back(board: Site, tell: Callable[
 def test_a_worker_without_its_broker_is_noticed_before_the_switch(board: Site, tell: Callable[[str], None]) -> None:
     board.deploy(board.sources.tree())
     live, tree = board.live(), board.sources.tree()
-    nowhere: dict[str, Any] = {"webapp_redis_url": "redis://127.0.0.1:6399/0", "webapp_health_deadline": 8}
+    nowhere: dict[str, Any] = {"webapp_redis_url": "redis://127.0.0.1:6399/0", "webapp_health_deadline": 15}
     run, report = under_load(board, lambda: board.play("deploy", webapp_source=str(tree), **nowhere))
     as_before(board, run, live=live, at="Gate | the right release answers")
-    assert "was not ready within 8 s" in run.said
+    assert "was not ready within 15 s" in run.said
     assert "127.0.0.1:6399" in run.said
     assert report.good, report.lines()
     assert {seen.release for seen in report.releases} == {live.release}, report.lines()
