@@ -158,7 +158,7 @@ def purge(plan: fleet.Plan, *, prefix: str) -> None:
         names = _STATE_FILES + (_ENGINE_FILES if gone else ())
         locks = [str(path) for path in STATE.glob("*.lock")] if gone else []
         run_as_root(["rm", "-rf", *(str(STATE / name) for name in names), *locks])
-        if gone:
+        if gone and not STATE.is_mount():
             run_as_root(["rmdir", "--ignore-fail-on-non-empty", str(STATE)])
 
 
