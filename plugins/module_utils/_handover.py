@@ -107,7 +107,7 @@ class Doer:
                     f"{unit} does not work",
                     found="\n".join([f"{state.active}: {state.status or 'it says nothing'}", *log]),
                     expected=f"{WORKS[process]!r} within {self.timeout:g} s",
-                    next_step=f"journalctl -u '{unit}' on this host shows the whole log",
+                    next_step=f"mend what it says, then run the same command again; journalctl -u '{unit}' shows all",
                     details={"unit": unit, "log": log},
                 )
             self.clock.sleep(_LOOK_EVERY)
@@ -117,13 +117,22 @@ class Doer:
         try:
             work()
         except SlipwayError as error:
+            failure = error
             try:
                 self._go_back()  # first: the old beat is up and waits when the new one ends
-            finally:
-                # What is not there cannot be stopped; why it did not start is what must be said.
-                with contextlib.suppress(SlipwayError):
-                    self.systemd.stop(unit)
-            raise _assignment.without_secrets(error, _assignment.slot_secrets(self.layout, step.data["slot"])) from None
+            except SlipwayError as worse:
+                failure = SlipwayError(
+                    f"{error.summary}, and what was stopped did not start again: {worse.summary}",
+                    found="\n".join([error.found, worse.found]),
+                    expected=error.expected,
+                    next_step=worse.next_step or error.next_step,
+                    details=error.details,
+                )
+            # What is not there cannot be stopped; why it did not start is what must be said.
+            with contextlib.suppress(SlipwayError):
+                self.systemd.stop(unit)
+            secrets = [value for slot in SLOTS for value in _assignment.slot_secrets(self.layout, slot)]
+            raise _assignment.without_secrets(failure, secrets) from None
 
     def _go_back(self) -> None:
         for step in reversed(self._undo):

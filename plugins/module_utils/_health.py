@@ -17,7 +17,7 @@ from ansible_collections.slipway.webapp.plugins.module_utils._ports import Clock
 SHOWN = 200  # characters of a body in a message
 KEPT = 5  # answers in a message
 _LOOK_EVERY = 2.0  # seconds between two looks at the process behind a silent socket
-_COMPANY_EVERY = 0.1  # seconds between two looks at the processes beside it
+_UNITS_EVERY = 0.1  # seconds between two looks at the processes beside it
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Watch:
 
     systemd: Systemd
     unit: str = ""
-    company: Sequence[str] = ()
+    units: Sequence[str] = ()
     secrets: Sequence[str] = ()
 
     def failed(self) -> str:
@@ -78,8 +78,8 @@ class Watch:
         return [mask(line, self.secrets) for line in self.systemd.log(unit)] if unit else []
 
     def late(self) -> tuple[str, bool]:
-        """One of the company that is not ready, or ''; and whether it has failed."""
-        states = self.systemd.states(self.company)
+        """One of those units that is not ready, or ''; and whether it has failed."""
+        states = self.systemd.states(self.units)
         late = [state for state in states.values() if not state.running]
         failed = [state for state in late if state.active == "failed" or state.sub == "auto-restart"]
         return next(((state.name, bool(failed)) for state in [*failed, *late]), ("", False))
@@ -139,7 +139,7 @@ def judge(answer: Answer, wish: Wish) -> str:
     return "; ".join(_differences(wish.json, _fields(answer.body)))
 
 
-def wait_for_company(wish: Wish, *, clock: Clock, watch: Watch, begin: float) -> None:
+def wait_for_units(wish: Wish, *, clock: Clock, watch: Watch, begin: float) -> None:
     """Wait until the processes beside the one that was asked are ready, before the same deadline."""
     while True:
         unit, failed = watch.late()
@@ -154,7 +154,7 @@ def wait_for_company(wish: Wish, *, clock: Clock, watch: Watch, begin: float) ->
                 next_step=f"mend what they say, then run the same command again; journalctl -u '{unit}' shows them all",
                 details={"unit": unit, "log": log},
             )
-        clock.sleep(_COMPANY_EVERY)
+        clock.sleep(_UNITS_EVERY)
 
 
 def wait(wish: Wish, *, asker: Asker, clock: Clock, watch: Watch, where: str) -> Healthy:
@@ -194,12 +194,16 @@ def _unhealthy(when: str, wish: Wish, last: list[Answer], *, asked: int, watch: 
     )
 
 
+def _actions(ask: str, look: str, asker: Asker | None, watch: Watch, where: str) -> list[str]:
+    return [*([f"{ask} {where}"] if asker else []), *(f"{look} {unit}" for unit in watch.units)]
+
+
 def ask_until_healthy(
     wish: Wish, *, asker: Asker | None, clock: Clock, watch: Watch, where: str, check_mode: bool = False
 ) -> dict[str, Any]:
     """Wait for health; a module's result. In check mode nobody is asked, and nothing is said to be healthy.
 
-    Without an ``asker`` there is nobody to ask, and only the company is waited for.
+    Without an ``asker`` there is nobody to ask, and only the units are waited for.
     """
     if wish.successes < 1 or min(wish.deadline, wish.timeout) <= 0 or wish.interval < 0:
         raise SlipwayError(
@@ -207,17 +211,13 @@ def ask_until_healthy(
             found=f"successes {wish.successes}, times {wish.deadline:g}, {wish.timeout:g}, {wish.interval:g}",
             expected="at least one success, and times above zero",
         )
+    result: dict[str, Any] = {"changed": False, "asked": 0, "successes": 0, "seconds": 0.0}
     if check_mode:
-        return {"changed": False, "actions": [f"Would ask {where}"], "asked": 0, "successes": 0, "seconds": 0.0}
-    begin, seen = clock.monotonic(), Healthy(0, 0, 0.0, Answer(error="nobody was asked"))
+        return {**result, "actions": _actions("Would ask", "Would look at", asker, watch, where)}
+    begin = clock.monotonic()
     if asker:
         seen = wait(wish, asker=asker, clock=clock, watch=watch, where=where)
-    wait_for_company(wish, clock=clock, watch=watch, begin=begin)
-    return {
-        "changed": False,
-        "actions": [f"Asked {where}"],
-        "asked": seen.asked,
-        "successes": seen.successes,
-        "seconds": round(clock.monotonic() - begin, 3),
-        "last": seen.last.shown(watch.secrets),
-    }
+        result |= {"asked": seen.asked, "successes": seen.successes, "last": seen.last.shown(watch.secrets)}
+    wait_for_units(wish, clock=clock, watch=watch, begin=begin)
+    actions = _actions("Asked", "Looked at", asker, watch, where)
+    return {**result, "actions": actions, "seconds": round(clock.monotonic() - begin, 3)}

@@ -229,7 +229,7 @@ def run(module: AnsibleModule) -> dict[str, Any]:
         watch=Watch(
             systemd=HostSystemd(HostRunner(module)),
             unit=given["unit"] or (layout.unit("web", given["slot"]) if layout else ""),
-            company=[layout.unit(one, given["slot"]) for one in given["processes"] if one != "web"] if layout else [],
+            units=[layout.unit(one, given["slot"]) for one in given["processes"] if one != "web"] if layout else [],
             secrets=slot_secrets(layout, given["slot"]) if layout else [],
         ),
         where=str(target),

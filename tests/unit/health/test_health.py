@@ -137,7 +137,7 @@ def test_a_failure_shows_the_last_answers_and_the_log_without_secrets() -> None:
 
 
 @pytest.mark.parametrize("asked", [True, False])
-def test_the_company_is_waited_for(asked: bool) -> None:
+def test_units_beside_it_are_waited_for(asked: bool) -> None:
     clock, systemd = FakeClock(), FakeSystemd(active={WORKER: "activating", BEAT: "active"})
 
     class Later(FakeClock):
@@ -147,10 +147,12 @@ def test_the_company_is_waited_for(asked: bool) -> None:
                 systemd.active[WORKER] = "active"
 
     later = Later()
-    watch = Watch(systemd, company=[WORKER, BEAT])
+    watch = Watch(systemd, units=[WORKER, BEAT])
     asker = Script([GOOD], clock) if asked else None
     result = _health.ask_until_healthy(Wish(deadline=10), asker=asker, clock=later, watch=watch, where="green")
     assert result["asked"] == (1 if asked else 0)
+    assert result["actions"] == [*(["Asked green"] if asked else []), f"Looked at {WORKER}", f"Looked at {BEAT}"]
+    assert ("last" in result) is asked
     assert 3 < result["seconds"] < 4
 
 
@@ -163,9 +165,9 @@ def test_the_company_is_waited_for(asked: bool) -> None:
         ("failed", "", 0, "has failed"),
     ],
 )
-def test_company_that_does_not_come(active: str, sub: str, seconds: float, said: str) -> None:
+def test_units_that_do_not_come(active: str, sub: str, seconds: float, said: str) -> None:
     systemd = FakeSystemd(active={WORKER: active, BEAT: "active"}, subs={WORKER: sub}, says=["no hunter2-hunter2"])
-    watch, clock = Watch(systemd, company=[BEAT, WORKER], secrets=["hunter2-hunter2"]), FakeClock()
+    watch, clock = Watch(systemd, units=[BEAT, WORKER], secrets=["hunter2-hunter2"]), FakeClock()
     began = clock.time
     with pytest.raises(SlipwayError, match=f"{WORKER} {said}") as failure:
         _health.ask_until_healthy(Wish(deadline=10), asker=None, clock=clock, watch=watch, where="green")

@@ -62,6 +62,11 @@ class World:
         doer = _handover.Doer(layout=self.layout, systemd=self.systemd, clock=FakeClock(), timeout=5)
         result = _handover.hand_over(doer, slot=slot, processes=processes, check_mode=check_mode)
         self.systemd.look()
+        if "beat" in processes and not check_mode:
+            beats = {name for name in self.systemd.enabled if "beat" in name}
+            assert beats == {unit("beat", slot)}, "two beats after a reboot"
+            up = {name for name, state in self.systemd.active.items() if "beat" in name and state == "active"}
+            assert up == {unit("beat", slot)}, "two beats"
         return result
 
     def drained(self) -> None:
@@ -175,6 +180,19 @@ def test_what_does_not_work_leaves_the_old_at_work(world: World, idle: str) -> N
     world.drained()
     world.at("blue")
     assert {unit(one, "blue"): "active" for one in BOTH}.items() <= world.systemd.active.items()
+
+
+def test_what_does_not_come_back_is_named_too(world: World) -> None:
+    world.move("blue")
+    world.systemd.idle = {unit("beat", "green")}
+    world.systemd.broken = {unit("beat", "blue")}
+    world.systemd.says = ["no hunter2-hunter2"]
+    world.systemd.seen.remove("beat")  # none is left in the end, and that is what must be said
+    with pytest.raises(
+        SlipwayError, match=r"green\.service does not work, and .* again: shop-beat@blue\.service"
+    ) as failure:
+        world.move("green")
+    assert "hunter2" not in str(failure.value) + str(failure.value.details)
 
 
 def test_a_slot_without_a_release_is_refused(tmp_path: Path) -> None:
