@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""An entry of the catalogue while it is made: one run at a time, unfinished until one rename."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from . import manifest
+from .errors import BackupError
+from .manifest import Manifest
+from .processes import Account, group_id
+
+_LOCK = ".take.lock"
+PARTIAL = ".partial"
+ARCHIVE = "archive"
+
+
+@contextlib.contextmanager
+def alone(directory: Path) -> Iterator[None]:
+    """Hold the catalogue against other runs that take a backup; raises BackupError backup_running at once."""
+    try:
+        handle = os.open(directory / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise unusable(directory, error) from error
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(handle)
+        raise BackupError(
+            "backup_running",
+            "Another backup of this application is being taken",
+            found=f"{directory / _LOCK} is locked",
+            next_step="wait until it has ended (fuser tells its process), then repeat",
+        ) from error
+    try:
+        yield
+    finally:
+        os.close(handle)
+
+
+def unusable(path: Path, error: OSError) -> BackupError:
+    """The error for a catalogue that cannot be written to."""
+    if error.errno == errno.ENOSPC:
+        return BackupError(
+            "no_space", f"{path} is full", expected="free space", next_step="free or add space, or keep fewer backups"
+        )
+    read_only = error.errno in (errno.EROFS, errno.EACCES, errno.EPERM)
+    return BackupError(
+        "catalogue_read_only" if read_only else "catalogue_unusable",
+        f"{path} cannot be used",
+        found=error.strerror or str(error),
+        expected="a directory that this program may read and write",
+        next_step=f"see `findmnt --target {path}` and `namei -l {path}`",
+    )
+
+
+def remove_unfinished(directory: Path) -> list[str]:
+    """Remove what killed runs left; returns the names. Only while holding the catalogue (``alone``)."""
+    found = sorted(directory.glob(f"*{PARTIAL}"))
+    for path in found:
+        shutil.rmtree(path, ignore_errors=True)
+    return [path.name for path in found]
+
+
+class Workspace:
+    """``<id>.partial``, with an ``archive`` directory that pg_dump's user may write to."""
+
+    def __init__(self, directory: Path, made: Manifest, *, account: Account, group: str) -> None:
+        self.final = directory / made.id
+        self.path = directory / (made.id + PARTIAL)
+        self.archive = self.path / ARCHIVE
+        self.manifest = made
+        self._gid = group_id(group) if group else -1
+        try:
+            self.path.mkdir(mode=0o750)
+            os.chmod(self.path, 0o750)
+            os.chown(self.path, -1, self._gid)
+            self.archive.mkdir(mode=0o700)
+            if account.other:
+                os.chown(self.archive, account.entry.pw_uid, account.entry.pw_gid)
+        except OSError as error:
+            shutil.rmtree(self.path, ignore_errors=True)
+            raise unusable(directory, error) from error
+
+    def empty(self) -> None:
+        """Remove what a dump that is repeated has left."""
+        for path in self.archive.iterdir():
+            path.unlink()
+
+    def claim(self) -> None:
+        """After the dump the archive is ours: its writer has no more rights on it, and the group may read it."""
+        try:
+            for path in (self.archive, *self.archive.iterdir()):
+                os.chown(path, os.geteuid(), self._gid, follow_symlinks=False)
+                os.chmod(path, 0o750 if path == self.archive else 0o640)
+        except OSError as error:
+            raise unusable(self.archive, error) from error
+
+    def publish(self) -> None:
+        """Write the manifest and make the entry visible, through to disk."""
+        try:
+            if self.archive.exists():
+                manifest.sync(self.archive)
+            manifest.write(self.path, self.manifest.as_dict())
+            os.rename(self.path, self.final)
+            manifest.sync(self.final.parent)
+        except OSError as error:
+            raise unusable(self.path, error) from error
+
+    def fail(self, error: BackupError) -> None:
+        """Keep the manifest, which says why it failed, and nothing else. When even that fails, keep nothing."""
+        self.manifest.status = "failed"
+        self.manifest.error = error.as_dict()
+        try:
+            for path in self.path.iterdir():
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+            self.manifest.files, self.manifest.archive_bytes = [], 0
+            self.publish()
+        except (OSError, BackupError):
+            shutil.rmtree(self.path, ignore_errors=True)
