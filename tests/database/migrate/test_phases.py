@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What runs before the switch, after the commit, or not at all; what authors and operators say about it."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from pathlib import Path
+
+import pytest
+
+from .project import Project
+
+ADD = 'migrations.AddField("Note", "{0}", models.IntegerField(null=True))'
+REMOVE = 'migrations.RemoveField("Note", "extra")'
+RENAME = 'migrations.RenameField("Note", "title", "name")'
+SAFEMIGRATE = """
+class When:
+    value = "{0}"
+
+class Safe:
+    when = When
+"""
+
+
+def applied(project: Project, phase: str, **changes: object) -> list[str]:
+    found = project.run("apply", phase=phase, **changes)
+    assert found["ok"], found
+    return [each["id"] for each in found["result"]["applied"]]
+
+
+def test_each_phase_applies_its_own(project: Project) -> None:
+    project.initial()
+    first, last = project.migration("0002_add", ADD.format("a")), project.migration("0003_remove", REMOVE)
+    assert project.run("check")["result"] == {"pending": [first, last], "before": [first], "after": [last]}
+    error = project.run("apply", phase="after")["error"]
+    assert (error["code"], error["details"]["failed"]) == ("out_of_order", last)
+    assert applied(project, "before") == [first]
+    assert applied(project, "before") == []
+    assert applied(project, "after") == [last]
+
+
+def test_a_before_that_needs_an_after_is_unsafe_and_the_chain_is_told(project: Project) -> None:
+    project.initial()
+    remove = project.migration("0002_remove", REMOVE)
+    project.migration("0003_add", ADD.format("a"))
+    last = project.migration("0004_add", ADD.format("b"))
+    plan = project.plan("0004_add", accept=[last])
+    assert (plan["class"], plan["accepted"]) == ("unsafe", False)
+    assert f"{last} -> notes.0003_add -> {remove}" in plan["problems"][0]["message"]
+    assert project.run("apply", phase="before")["error"]["code"] == "unsafe_migrations"
+
+
+def test_an_unsafe_one_stops_everything_until_it_is_accepted_by_name(project: Project) -> None:
+    project.initial()
+    first, rename = project.migration("0002_add", ADD.format("a")), project.migration("0003_rename", RENAME)
+    error = project.run("apply", phase="before")["error"]
+    assert (error["code"], error["details"]["unsafe"]) == ("unsafe_migrations", [rename])
+    assert "keep the old name" in error["found"]
+    assert project.plan()["unsafe"] == [rename]
+    plan = project.plan(accept=[rename])
+    assert (plan["before"], plan["unsafe"]) == ([first, rename], [])
+    assert applied(project, "before", accept=[rename]) == [first, rename]
+
+
+@pytest.mark.parametrize(
+    ("operation", "marker", "phase", "code"),
+    [
+        (ADD.format("a"), "'after_deploy'", "after", ""),
+        (ADD.format("a"), "'before-deploy'", "before", ""),
+        (ADD.format("a"), "Safe()", "after", ""),
+        (ADD.format("a"), "lambda: Safe()", "after", ""),
+        (REMOVE, "'always'", "unsafe", "marker_contradicts"),
+        (f"{ADD.format('a')}, {REMOVE}", "'after_deploy'", "after", ""),
+        (RENAME, "'after_deploy'", "unsafe", "rename"),
+    ],
+)  # fmt: skip
+def test_markers(project: Project, operation: str, marker: str, phase: str, code: str) -> None:
+    project.initial()
+    marker = marker.replace("lambda: Safe()", "staticmethod(lambda: Safe())")
+    project.migration("0002_x", operation, more=f"safe = {marker}", head=SAFEMIGRATE.format("after_deploy"))
+    plan = project.plan("0002_x")
+    assert plan["class"] == phase
+    assert code in {problem["code"] for problem in plan["problems"]} or not code
+
+
+def test_an_unknown_marker_is_not_overlooked(project: Project) -> None:
+    project.initial()
+    project.migration("0002_x", REMOVE, more="safe = 'whenever'")
+    error = project.run("plan")["error"]
+    assert (error["code"], error["found"]) == ("unknown_marker", "'whenever'")
+
+
+def test_squashed_merged_run_before_and_swappable(project: Project) -> None:
+    project.initial()
+    project.settings(apps="'notes', 'people'", more="NOTES_OWNER = 'people.Person'")
+    project.app("people")
+    person = 'migrations.CreateModel("Person", [("id", models.BigAutoField(primary_key=True))])'
+    project.migration("0001_initial", person, app="people", more="run_before = [('notes', '0003_owner')]")
+    project.migration("0002_left", ADD.format("a"))
+    project.migration("0002_right", ADD.format("b"))
+    owner = 'migrations.AddField("Note", "owner", models.ForeignKey(settings.NOTES_OWNER, models.CASCADE, null=True))'
+    project.migration("0003_owner", owner, head="from django.conf import settings")
+    squashed = project.migration(
+        "0004_squashed", ADD.format("c"), after="('notes', '0003_owner')",
+        more="replaces = [('notes', '0004_one'), ('notes', '0004_two')]",
+    )  # fmt: skip
+    ids = [each["id"] for each in project.plan()["pending"]]
+    assert ids.index("people.0001_initial") < ids.index("notes.0003_owner")
+    assert set(ids) == {"people.0001_initial", "notes.0002_left", "notes.0002_right", "notes.0003_owner", squashed}
+    assert set(applied(project, "all")) == set(ids)
+    assert project.plan()["pending"] == []
+
+
+def test_two_leaves_are_refused(project: Project) -> None:
+    project.initial()
+    project.migration("0002_left", ADD.format("a"))
+    project.migration("0002_right", ADD.format("b"))
+    error = project.run("plan")["error"]
+    assert (error["code"], error["found"]) == ("conflicting_migrations", "notes: 0002_left, 0002_right")
+
+
+def test_what_the_application_prints_does_not_reach_the_answer(project: Project) -> None:
+    project.settings(more="print('{\"ok\": false}')")
+    assert project.run("check")["ok"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "found"),
+    [
+        ({"fase": "all"}, "fase"),
+        ({"phase": "later"}, "phase"),
+        ({"lock_timeout_ms": 0}, "lock_timeout_ms"),
+        ({"lock_timeout_ms": "1s"}, "lock_timeout_ms"),
+        ({"accept": "x"}, "accept"),
+        ({"scratch": {"host": "db1"}}, "scratch.host"),
+        ({"command": {"run": []}}, "command"),
+    ],
+)
+def test_a_request_that_does_not_fit_is_refused_by_name(
+    project: Project, changes: dict[str, object], found: str
+) -> None:
+    error = project.run("check", **changes)["error"]
+    assert error["code"] == "bad_request"
+    assert found in error["summary"]
+
+
+def test_squawk_that_does_not_work_is_an_error(project: Project, tmp_path: Path) -> None:
+    project.initial()
+    project.migration("0002_x", ADD.format("a"))
+    broken = tmp_path / "squawk"
+    broken.write_text("#!/bin/sh\necho cannot >&2\nexit 1\n")
+    broken.chmod(0o755)
+    for program in (str(broken), "/nowhere/squawk"):
+        error = project.run("plan", squawk=program)["error"]
+        assert error["code"] == "squawk_unusable"
+
+
+def test_a_pooler_is_refused(project: Project) -> None:
+    """A stand-in for PgBouncer: it makes up the process id in BackendKeyData, as poolers do."""
+    real = f"{project.server.host}/.s.PGSQL.{project.server.port}"
+    listener = socket.socket(socket.AF_UNIX)
+    place = Path(project.server.host) / "pooler"
+    place.mkdir()
+    listener.bind(f"{place}/.s.PGSQL.{project.server.port}")
+    listener.listen()
+    threading.Thread(target=_relay, args=(listener, real), daemon=True).start()
+    project.settings()
+    text = (project.root / "project_settings.py").read_text()
+    (project.root / "project_settings.py").write_text(text.replace(repr(project.server.host), repr(str(place))))
+    error = project.run("plan")["error"]
+    listener.close()
+    assert error["code"] == "pooled_connection"
+
+
+def _relay(listener: socket.socket, real: str) -> None:
+    client, _ = listener.accept()
+    upstream = socket.socket(socket.AF_UNIX)
+    upstream.connect(real)
+
+    def forward() -> None:
+        while chunk := client.recv(65536):
+            upstream.sendall(chunk)
+
+    threading.Thread(target=forward, daemon=True).start()
+    key = b"K\x00\x00\x00\x0c"
+    while chunk := upstream.recv(65536):
+        place = chunk.find(key)
+        if place >= 0:
+            chunk = chunk[: place + 5] + b"\x00\x00\x00\x07" + chunk[place + 9 :]
+        client.sendall(chunk)
