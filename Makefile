@@ -6,9 +6,10 @@ export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/.build/collections
 
 FLEET ?= demo
 PREFIX ?= slipway
+SIZES ?= 1 5
 
 .DEFAULT_GOAL := help
-.PHONY: help env env-run env-oldest hosts-up hosts-down hosts-status demo demo-down test bench clean
+.PHONY: help env env-run env-oldest hosts-up hosts-down hosts-status demo demo-down test bench bench-backup clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -42,6 +43,9 @@ test: env ## run all checks and tests
 
 bench: env ## measure against the budgets
 	@python -m tests.bench
+
+bench-backup: env ## measure backups and their proof against pg_dump: SIZES="1 5" (GB)
+	@python -m tests.bench.backup --sizes $(SIZES)
 
 clean: ## remove everything that was made inside the checkout
 	@rm -rf .build tests/output

@@ -26,10 +26,18 @@ class ActionModule(ActionBase):
                 "infos": {"type": "dict", "required": True},
                 "primary": {"type": "str", "required": True},
                 "release": {"type": "str", "default": ""},
+                "accept_schema": {"type": "bool", "default": False},
+                "restored": {"type": "str", "default": ""},
             }
         )
         try:
-            target = choose(arguments["infos"], primary=arguments["primary"], release=arguments["release"])
+            target = choose(
+                arguments["infos"],
+                primary=arguments["primary"],
+                release=arguments["release"],
+                accept_schema=arguments["accept_schema"],
+                restored=arguments["restored"],
+            )
         except SlipwayError as error:
             return {**result, "failed": True, "msg": str(error)}
         return {

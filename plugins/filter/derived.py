@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.slipway.webapp.plugins.module_utils import _derived, _scaffold
+from ansible_collections.slipway.webapp.plugins.module_utils import _derived, _migrations, _scaffold
 from ansible_collections.slipway.webapp.plugins.module_utils._settings_fleet import first_words
 
 
@@ -26,6 +26,7 @@ class FilterModule:
             "host_address": _derived.host_address,
             "hosts_with_role": _derived.hosts_with_role,
             "init_problems": first_words,
+            "migration_effect": _migrations.effect_of,
             "process_environment": _derived.process_environment,
             "process_secrets": _derived.process_secrets,
             "service_urls": _derived.service_urls,

@@ -15,6 +15,7 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         return {
+            "backup_table": _status.backup_table,
             "history": _status.history,
             "history_table": _status.history_table,
             "status": _status.document,

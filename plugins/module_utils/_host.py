@@ -81,6 +81,7 @@ class HostRunner:
         user: str = "",
         cwd: str = "",
         timeout: float = 0.0,
+        stdin: str = "",
     ) -> Completed:
         argv = list(command)
         given = {"PATH": CLEAN_PATH, "LC_ALL": "C.UTF-8", **(environment or {})}
@@ -92,6 +93,8 @@ class HostRunner:
         code, stdout, stderr = self._module.run_command(
             argv,
             environ_update=given,
+            data=stdin or None,
+            binary_data=True,  # no newline is added
             cwd=cwd or None,
             handle_exceptions=True,
             ignore_invalid_cwd=False,

@@ -20,7 +20,7 @@ from ansible_collections.slipway.webapp.plugins.module_utils._layout import PROC
 from ansible_collections.slipway.webapp.plugins.module_utils._ports import Clock, Systemd, UnitState
 
 LEDGER_SHOWN = 20
-_FINISHED_IN_PLACE = {"handover", "proof"}
+_FINISHED_IN_PLACE = {"handover", "proof", "migrations"}
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,8 @@ def live_of(
     here = {"slot": slot, "release": slots[slot]["release"], "config": slots[slot]["config"]}
     since, by = None, None
     for old in entries:
-        if old["outcome"] == "succeeded" and all(old.get(name) == value for name, value in here.items()):
+        proves = old["outcome"] == "succeeded" and old["action"] in _ledger.PROVING
+        if proves and all(old.get(name) == value for name, value in here.items()):
             since, by = old.get("time"), old.get("by")
     return {**here, "since": since, "by": by}
 
@@ -88,7 +89,7 @@ def needs(info: Mapping[str, Any], wanted: Wanted) -> list[str]:
 
     release, config: not on the host; pending: an earlier run left work; slot: the live slot runs something else;
     start: a process of the live slot does not run, or not after a reboot; handover: one runs in the other slot;
-    proof: the pair is live, but no run recorded that it went well.
+    proof: the pair is live, but no run recorded that it went well; migrations: those that waited for the old release.
     """
     live = info["live"]
     complete = {release["id"] for release in info["releases"] if release["complete"]}
@@ -107,6 +108,7 @@ def needs(info: Mapping[str, Any], wanted: Wanted) -> list[str]:
     found["handover"] = any(state["enabled"] or state["active"] == "active" for state in moved)
     found["route"] = info["route"]["weights"][live["slot"]] != 100
     found["proof"] = live["since"] is None
+    found["migrations"] = bool(info["waiting"])
     return [name for name, missing in found.items() if missing]
 
 
@@ -131,17 +133,21 @@ def inspect(layout: Layout, *, systemd: Systemd, clock: Clock, wanted: Wanted | 
     entries = _ledger.read(layout)
     slots = {slot: _slot(layout, units, slot) for slot in SLOTS}
     lease = _lease.probe(layout, now=clock.now())
+    releases = installed(layout)
     info: dict[str, Any] = {
         "app": layout.app,
         "live": live_of(route, slots, entries),
         "slots": slots,
         "route": {"number": route.number, "weights": route.weights} if route else None,
-        "releases": [describe(release) for release in installed(layout)],
+        "releases": [describe(release) for release in releases],
         "artifacts": _names(layout.artifacts, ".tar.gz"),
         "configs": _names(layout.configs, ".env"),
         "lease": lease.shown() if lease else None,
         "proven": _ledger.proven(entries),
         "ledger": list(reversed(entries[-LEDGER_SHOWN:])),
+        "waiting": _ledger.waiting(entries),
+        "schema": _ledger.schema_changes(entries),
+        "backups": _ledger.backups(entries, (release.id for release in releases)),
         "pending": read_json(layout.pending),
         "disk": _disk(layout.home),
         "python": platform.python_version(),

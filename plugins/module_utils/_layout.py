@@ -121,6 +121,11 @@ class Layout:
     def pending(self) -> str:
         return os.path.join(self.state, "pending.json")
 
+    @property
+    def migrations_journal(self) -> str:
+        """What migrations were begun and ended on this host, one JSON object a line; the application writes it."""
+        return os.path.join(self.shared, "migrations.jsonl")
+
     def lock(self, name: str) -> str:
         """The lock file that guards one kind of work on this host."""
         return os.path.join(self.state, f"{name}.lock")

@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.slipway.webapp.plugins.module_utils._errors import SlipwayError
@@ -20,13 +20,15 @@ from ansible_collections.slipway.webapp.plugins.module_utils._files import ensur
 from ansible_collections.slipway.webapp.plugins.module_utils._host import iso_time
 from ansible_collections.slipway.webapp.plugins.module_utils._layout import Layout
 
-ACTIONS = ("deploy", "rollback")
+PROVING = ("deploy", "rollback")  # what ends with a release in front of its users
+ACTIONS = (*PROVING, "migrate", "restore")
 PROVEN_SHOWN = 200
 OUTCOMES = ("started", "succeeded", "failed")
 _READ = 1024 * 1024  # bytes from the end: some two thousand lines
 _LONGEST = 300
 _LONGEST_DETAIL = 2000
 _PAIR = ("release", "config", "slot")
+_MOST_MIGRATIONS = 500
 
 Entry = dict[str, Any]
 
@@ -48,7 +50,28 @@ def entry(*, now: float, fields: Mapping[str, Any]) -> Entry:
         **short,
         "previous": {name: _short(previous[name], _LONGEST) for name in _PAIR if previous.get(name)} or None,
         "detail": _short(fields.get("detail") or "", _LONGEST_DETAIL),
+        "database": _database(fields.get("database") or {}),
     }
+
+
+def _database(given: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What happened to the database: the backup behind it, and of a plan's migrations those that were applied.
+
+    ``waiting`` are those that come when the old release is gone; ``restored`` is the time of the snapshot that a
+    restore went back to.
+    """
+    applied, waiting = (_ids(given.get(name)) for name in ("applied", "waiting"))
+    told = {
+        name: [one for one in applied if one in _ids(given.get(name))] for name in ("breaks_old_code", "irreversible")
+    }
+    texts = {name: _short(given.get(name) or "", _LONGEST) for name in ("backup", "restored")}
+    if not (applied or waiting or any(texts.values())):
+        return None
+    return {"applied": applied, "waiting": waiting, **told, **texts}
+
+
+def _ids(given: Any) -> list[str]:
+    return [_short(name, _LONGEST) for name in given or []][:_MOST_MIGRATIONS]
 
 
 def _decode(line: bytes) -> Entry | None:
@@ -84,8 +107,39 @@ def recorded(entries: Iterable[Entry], wanted: Mapping[str, Any]) -> Entry | Non
 def proven(entries: Iterable[Entry]) -> list[Entry]:
     """What ended well, newest first, ``PROVEN_SHOWN`` at most; a pair stands there as often as it was proven."""
     names = ("release", "config", "slot", "time", "by", "action", "previous")
-    good = [old for old in entries if old["outcome"] == "succeeded" and old["action"] in ACTIONS]
+    good = [old for old in entries if old["outcome"] == "succeeded" and old["action"] in PROVING]
     return [{name: old.get(name) for name in names} for old in reversed(good[-PROVEN_SHOWN:])]
+
+
+def schema_changes(entries: Iterable[Entry]) -> list[Entry]:
+    """What changed the schema and still holds, oldest first: a restore undoes what is newer than its backup."""
+    held: list[Entry] = []
+    for old in entries:
+        database = old.get("database") or {}
+        if database.get("restored"):
+            held = [one for one in held if one["time"] <= database["restored"]]
+        if database.get("applied"):
+            held.append({"time": old["time"], "release": old["release"], **database})
+    return held
+
+
+def waiting(entries: Sequence[Entry]) -> list[str]:
+    """The migrations that the newest proven release still has to run, because a run ended before it came to them."""
+    left: list[str] = []
+    for old in entries:
+        database = old.get("database") or {}
+        if old["action"] in PROVING and old["outcome"] == "succeeded":
+            left = list(database.get("waiting") or [])
+        elif old["action"] == "migrate":
+            left = [name for name in left if name not in (database.get("applied") or [])]
+    return left
+
+
+def backups(entries: Iterable[Entry], releases: Iterable[str]) -> list[str]:
+    """The backups that stand behind what these releases did to the database."""
+    kept = set(releases)
+    named = [(old.get("database") or {}).get("backup") for old in entries if old["release"] in kept]
+    return list(dict.fromkeys(name for name in named if name))
 
 
 def record(layout: Layout, wanted: Entry, *, check_mode: bool = False) -> dict[str, Any]:

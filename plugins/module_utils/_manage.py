@@ -32,6 +32,7 @@ class Manager:
     environment: Mapping[str, str]
     secrets: Sequence[str]
     timeout: float
+    needs: Sequence[str] = ("code/manage.py",)
 
     @property
     def here(self) -> str:
@@ -39,24 +40,36 @@ class Manager:
 
     def problem(self) -> str:
         """Why the program cannot be run here, or ''. An unfinished release has not been shown to work at all."""
-        for needed in ("release.json", "venv/bin/python", "code/manage.py"):
+        for needed in ("release.json", "venv/bin/python", *self.needs):
             if not os.path.exists(os.path.join(self.here, needed)):
                 return f"no {self.here}/{needed}"
         return ""
 
-    def run(self, command: Sequence[str]) -> Completed:
-        """One command, its output masked and cut to its end."""
+    @property
+    def python(self) -> str:
+        return os.path.join(self.here, "venv", "bin", "python")
+
+    @property
+    def code(self) -> str:
+        return os.path.join(self.here, "code")
+
+    def variables(self) -> dict[str, str]:
+        """The whole environment of a command: the application's, and what a slot would add to it."""
         own = {
             "SLIPWAY_RELEASE": self.release,
             "STATIC_ROOT": os.path.join(self.here, "static"),
             "MEDIA_ROOT": self.layout.media,
             "PYTHONDONTWRITEBYTECODE": "1",
         }
+        return {**own, **self.environment}
+
+    def run(self, command: Sequence[str]) -> Completed:
+        """One command, its output masked and cut to its end."""
         answer = self.runner.run(
-            [os.path.join(self.here, "venv", "bin", "python"), "manage.py", *command],
-            environment={**own, **self.environment},
+            [self.python, "manage.py", *command],
+            environment=self.variables(),
             user=self.layout.app,
-            cwd=os.path.join(self.here, "code"),
+            cwd=self.code,
             timeout=self.timeout,
         )
         return Completed(

@@ -25,7 +25,7 @@ class Completed:
 
 
 class Runner(Protocol):
-    """Runs programs. Secrets go into ``environment``, never into ``command``."""
+    """Runs programs. Secrets go into ``environment`` or ``stdin``, never into ``command``."""
 
     def run(
         self,
@@ -35,6 +35,7 @@ class Runner(Protocol):
         user: str = "",
         cwd: str = "",
         timeout: float = 0.0,
+        stdin: str = "",
     ) -> Completed:
         """Run ``command``, with ``user`` as that user in a clean environment; ``timeout`` in seconds, 0 for none."""
 

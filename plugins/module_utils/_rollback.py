@@ -121,6 +121,35 @@ def _refusal(infos: Mapping[str, Info], primary: str, release: str) -> SlipwayEr
     )
 
 
+def broken_by(infos: Mapping[str, Info], primary: str, pair: Pair) -> list[Mapping[str, Any]]:
+    """The changes of the schema that came after this pair was last proven, and that its code cannot live with."""
+    info = infos[primary]
+    proven = max(
+        (str(entry.get("time") or "") for entry in info.get("proven") or [] if _pair(entry) == pair), default=""
+    )
+    return [change for change in info.get("schema") or [] if change["breaks_old_code"] and str(change["time"]) > proven]
+
+
+def _unsafe(infos: Mapping[str, Info], primary: str, pair: Pair, changes: Sequence[Mapping[str, Any]]) -> SlipwayError:
+    """The refusal of a pair whose code no longer fits the database, with the choices there are."""
+    safe = [other for other in choices(infos, primary) if not broken_by(infos, primary, other)]
+    ways = [f"go to a release that fits: {_offer(safe)}" if safe else "deploy a release that fits"]
+    if changes[0].get("backup"):
+        backup = changes[0]["backup"]
+        ways.append(f"put the database back too, and lose what was written since: -e restore_database={backup}")
+    ways.append("go back all the same, when you know that it works: -e accept_schema=true")
+    return SlipwayError(
+        f"Release {pair.release} cannot run on the database as it is now",
+        found="; ".join(
+            f"{', '.join(change['breaks_old_code'])}, applied {change['time']} for {change['release']}"
+            for change in changes
+        ),
+        expected="a schema that the release knows",
+        next_step="; or ".join(ways),
+        details={"changes": [dict(change) for change in changes]},
+    )
+
+
 def _wanted(infos: Mapping[str, Info], primary: str, release: str) -> Pair:
     if not release:
         return _previous(infos, primary)
@@ -133,15 +162,23 @@ def _wanted(infos: Mapping[str, Info], primary: str, release: str) -> Pair:
     raise _refusal(infos, primary, release)
 
 
-def choose(infos: Mapping[str, Info], *, primary: str, release: str = "") -> Target:
+def choose(
+    infos: Mapping[str, Info], *, primary: str, release: str = "", accept_schema: bool = False, restored: str = ""
+) -> Target:
     """The pair to go back to and the slot on each host, or a refusal that lists what can be chosen.
 
-    ``infos`` maps each application host to its ``deploy_info``; ``release`` is '' for the previous one.
+    ``infos`` maps each application host to its ``deploy_info``; ``release`` is '' for the previous one. ``restored`` is
+    the backup that the database will be put back to: what changed the schema since then does not count.
     """
     pair = _wanted(infos, primary, release)
     live = _pair(infos[primary].get("live"))
     if pair != live and pair not in choices(infos, primary):
         raise _refusal(infos, primary, pair.release)
+    changes = [] if accept_schema or pair == live else broken_by(infos, primary, pair)
+    undone = next((index for index, change in enumerate(changes) if restored and change["backup"] == restored), None)
+    changes = changes if undone is None else changes[:undone]
+    if changes:
+        raise _unsafe(infos, primary, pair, changes)
     return Target(pair=pair, slots={host: _slot(info, pair) for host, info in infos.items()})
 
 

@@ -4,7 +4,7 @@
 """The settings of an application: their types, the names that exist, and how a wrong one is said to people.
 
 The types come from the argument specification of the role webapp. Values arrive templated; a string that Ansible
-would read as the wanted type is that type here too (``-e webapp_migrate=false`` is a string).
+would read as the wanted type is that type here too (``-e webapp_collectstatic=false`` is a string).
 """
 
 from __future__ import annotations

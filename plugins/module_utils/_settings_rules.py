@@ -12,6 +12,8 @@ from typing import Any
 
 from ansible_collections.slipway.webapp.plugins.module_utils._layout import NAME_PATTERN
 from ansible_collections.slipway.webapp.plugins.module_utils._settings import Problem, shown
+from ansible_collections.slipway.webapp.plugins.module_utils._settings_database import RULES as DATABASE_RULES
+from ansible_collections.slipway.webapp.plugins.module_utils._settings_database import check_database
 
 LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 DOTTED = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*"
@@ -27,7 +29,8 @@ TAKEN = re.findall(
     """
     root daemon bin sys adm tty disk lp mail news uucp man proxy kmem dialout fax voice cdrom floppy tape sudo audio dip
     backup operator list irc src shadow utmp video sasl plugdev staff games users nogroup nobody nginx postgres redis
-    slipway sshd messagebus polkitd ntp tcpdump tss uuidd landscape lxd docker ssl-cert systemd
+    slipway slipway-backup slipway-scratch sshd messagebus polkitd ntp tcpdump tss uuidd landscape lxd docker ssl-cert
+    systemd
 """,
 )
 PLACEHOLDER = re.compile(
@@ -36,7 +39,13 @@ PLACEHOLDER = re.compile(
     re.IGNORECASE,
 )
 RESERVED = ("STATIC_ROOT", "MEDIA_ROOT", "PYTHONPATH")
-HIDDEN = ("webapp_database_url", "webapp_redis_url", "webapp_database_password", "webapp_redis_password")
+HIDDEN = (
+    "webapp_database_url",
+    "webapp_redis_url",
+    "webapp_database_password",
+    "webapp_redis_password",
+    "webapp_backup_database_url",
+)
 
 
 def is_domain(text: str) -> bool:
@@ -145,6 +154,7 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "webapp_redis_url": (_empty_or(_matches(r"(rediss?|unix)://\S+")), "redis://... or rediss://..."),
     "webapp_database_name": (_matches(r"[a-z_][a-z0-9_-]{0,62}"), "a name of lower-case letters, digits, _ and -"),
     "webapp_database_user": (_matches(r"[a-z_][a-z0-9_-]{0,62}"), "a name of lower-case letters, digits, _ and -"),
+    **DATABASE_RULES,
 }
 
 
@@ -154,7 +164,7 @@ def check_rules(values: Mapping[str, Any], *, host: str) -> list[Problem]:
     for name, (good, expected) in RULES.items():
         if name in values and not good(values[name]):
             problems.append(Problem(name, shown(values[name], secret=name in HIDDEN), expected, host))
-    for check in (_check_aliases, _check_variables, _check_secret_texts, _check_urls, _check_repeats):
+    for check in (_check_aliases, _check_variables, _check_secret_texts, _check_urls, _check_repeats, check_database):
         problems.extend(check(values, host))
     return problems
 

@@ -223,3 +223,31 @@ def _event(entry: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _silence(hosts: Iterable[tuple[str, str]]) -> list[str]:
     return [line for host, why in hosts for line in ("", f"{host} could not be asked: {why}")]
+
+
+def backup_table(backups: Sequence[Mapping[str, Any]], problems: Sequence[str] = ()) -> str:
+    """Backups, as M(postgres_backup) returns them, for people."""
+    rows: list[tuple[str, ...]] = [
+        ("backup", "taken (UTC)", "status", "level", "tables", "rows", "database", "archive", "seconds")
+    ]
+    rows += [
+        (
+            str(one["id"]),
+            _moment(one["at"]),
+            str(one["status"]),
+            str(one["level"]),
+            str(one["tables"]),
+            str(one["rows"]),
+            _size(one["database_bytes"]),
+            _size(one["archive_bytes"]),
+            f"{float(one['seconds'].get('total', 0)):.1f}",
+        )
+        for one in backups
+    ]
+    lines = table(rows) if backups else ["There is no backup."]
+    return "\n".join([*lines, *(f"\n{problem}" for problem in problems)])
+
+
+def _size(count: Any) -> str:
+    """Bytes in MB, as disks are sold: 10^6."""
+    return f"{float(count) / 1e6:.1f} MB"

@@ -122,6 +122,31 @@ ledger:
   type: list
   elements: dict
   sample: []
+waiting:
+  description: The migrations that the live release still has to run, because a run ended before it came to them.
+  returned: success
+  type: list
+  elements: str
+  sample: []
+schema:
+  description: What changed the database's schema and was not undone by a restore, oldest first.
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - time: "2026-11-21T11:06:10Z"
+      release: 1.4.0-3f9a1c22d0
+      applied: [notes.0003_drop_mood]
+      breaks_old_code: [notes.0003_drop_mood]
+      irreversible: [notes.0003_drop_mood]
+      backup: 20261121T110512Z-7d21ab03
+      restored: ""
+backups:
+  description: The ids of the backups that stand behind what the retained releases did to the database.
+  returned: success
+  type: list
+  elements: str
+  sample: [20261121T110512Z-7d21ab03]
 pending:
   description: What a broken run left to finish; null when there is nothing.
   returned: success
@@ -144,7 +169,7 @@ wanted:
       live),
       V(start) (a process does not run), V(handover) (a worker or beat is in the other slot), V(route) (not all the
       traffic),
-      V(proof) (no run recorded that it went well).
+      V(proof) (no run recorded that it went well), V(migrations) (some still wait for the old release to be gone).
   returned: when O(release), O(config) and O(processes) are given
   type: dict
   sample: {up_to_date: false, target_slot: blue, needs: [release, slot]}

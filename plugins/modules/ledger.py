@@ -27,7 +27,7 @@ options:
     description: What was done.
     type: str
     required: true
-    choices: [deploy, rollback]
+    choices: [deploy, rollback, migrate, restore]
   outcome:
     description: How it went.
     type: str
@@ -62,6 +62,13 @@ options:
     description: What else to know, such as the step that failed.
     type: str
     default: ''
+  database:
+    description:
+      - What happened to the database. C(applied) are the ids of migrations, C(breaks_old_code) and C(irreversible)
+        those that are so, C(backup) the id of the backup behind them, C(restored) the time of the snapshot that a
+        restore went back to.
+    type: dict
+    default: {}
 """
 
 EXAMPLES = r"""
@@ -99,6 +106,7 @@ entry:
     run: 20261121T110500-4b1f
     previous: {release: 1.3.2-77ab01c9de, config: 90c1f7a2be41, slot: blue}
     detail: ""
+    database: null
 """
 
 from typing import Any
@@ -123,6 +131,7 @@ def spec() -> dict[str, Any]:
         "by": {"type": "str", "required": True},
         "run": {"type": "str", "required": True},
         "detail": {"type": "str", "default": ""},
+        "database": {"type": "dict", "default": {}},
     }
 
 

@@ -13,7 +13,8 @@ author: The slipway.webapp contributors (@slipway-webapp)
 description:
   - Chooses, once for all hosts, the release and configuration that a rollback goes to, and the slot on each host.
   - Decides from what M(slipway.webapp.deploy_info) found on every application host. Changes nothing.
-  - Refuses a release that never was live, is not there or is not complete, and says which ones can be chosen.
+  - Refuses a release that never was live, is not there or is not complete, or that cannot run on the database as it
+    is now, and says which ones can be chosen.
   - Runs on the controller only.
 options:
   infos:
@@ -26,6 +27,14 @@ options:
     required: true
   release:
     description: The release to go to. Empty for the one that the live release replaced.
+    type: str
+    default: ""
+  accept_schema:
+    description: Go back although migrations were applied since that the release cannot live with.
+    type: bool
+    default: false
+  restored:
+    description: The id of the backup that the database will be put back to. What was applied since then does not count.
     type: str
     default: ""
 attributes:

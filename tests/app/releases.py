@@ -62,14 +62,47 @@ FAILING_MIGRATION = '''# SPDX-License-Identifier: GPL-3.0-or-later
 from django.db import migrations
 
 
+def fail(_apps, schema_editor):
+    """What no look at the source finds."""
+    schema_editor.execute("SELECT 1 / 0 AS the_fault_was_planted")
+
+
 class Migration(migrations.Migration):
     dependencies = [("notes", "{latest}")]
 
     operations = [
-        migrations.RunSQL("ALTER TABLE notes_note ADD COLUMN planted integer", "SELECT 1"),
-        migrations.RunSQL("SELECT 1 / 0 AS the_fault_was_planted", "SELECT 1"),
+        migrations.RunSQL(
+            "ALTER TABLE notes_note ADD COLUMN planted integer", "ALTER TABLE notes_note DROP COLUMN planted"
+        ),
+        migrations.RunPython(fail, migrations.RunPython.noop),
     ]
 '''
+
+RENAMING_MIGRATION = '''# SPDX-License-Identifier: GPL-3.0-or-later
+"""A migration that the release before cannot live with, at no moment."""
+
+from django.db import migrations
+
+
+class Migration(migrations.Migration):
+    dependencies = [("notes", "{latest}")]
+
+    operations = [migrations.RenameField("note", "author", "writer")]
+'''
+
+DROPPING_MIGRATION = '''# SPDX-License-Identifier: GPL-3.0-or-later
+"""A migration that has to wait until the release before is gone."""
+
+from django.db import migrations
+
+
+class Migration(migrations.Migration):
+    dependencies = [("notes", "0002_note_mood")]
+
+    operations = [migrations.RemoveField("note", "mood")]
+'''
+
+MOOD = "notes/migrations/0002_note_mood.py"
 
 WRONG_RELEASE = """
 
@@ -110,6 +143,18 @@ FAULTS: Mapping[str, Fault] = {
     "failing-migration": Fault(
         summary="a further migration of notes fails half way",
         write={"notes/migrations/0099_planted.py": FAILING_MIGRATION},
+    ),
+    "renaming-migration": Fault(
+        summary="a further migration of notes renames a column",
+        write={"notes/migrations/0099_planted.py": RENAMING_MIGRATION},
+    ),
+    # Of release 1, whose models know no mood, and to be deployed after release 2, which brought it.
+    "dropping-migration": Fault(
+        summary="release 1 once more, with a further migration that drops what release 2 has added",
+        write={
+            MOOD: (HERE / f"overlays/2/{MOOD}").read_text(),
+            "notes/migrations/0099_planted.py": DROPPING_MIGRATION,
+        },
     ),
     "fails-at-import": Fault(
         summary="manage.py works, but no process boots: wsgi, asgi and the tasks fail at import",

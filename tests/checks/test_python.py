@@ -28,6 +28,11 @@ def test_mypy_on_what_runs_on_the_controller() -> None:
     tools.run("mypy", "--python-version=3.11", "-p", PACKAGE)
 
 
+def test_mypy_on_the_programs() -> None:
+    tools.run("mypy", "--python-version=3.11", "-p", "slipway_backup")
+    tools.run("mypy", "--python-version=3.10", "-p", "slipway_migrate")
+
+
 def test_mypy_on_the_tools_of_the_tests() -> None:
     # The example application is a project of its own with its own dependencies, so it is not among them.
     places = sorted({path.parts[1] for path in tools.under("tests", suffix=".py") if len(path.parts) > 2} - {"app"})

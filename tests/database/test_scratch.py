@@ -85,6 +85,10 @@ def test_it_runs_as_its_user_without_a_network_and_with_the_lowest_priority(
         status = dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
         assert set(status["Uid"].split()) == {str(server.data.stat().st_uid)} != {"0"}
         assert status["NoNewPrivs"] == "1"
+        # What is in the database runs with the server's rights: it must not read other backups by the group's.
+        own = {str(gid) for gid in os.getgrouplist(server.account.name, server.account.entry.pw_gid)}
+        assert server.account.groups
+        assert set(status["Groups"].split()) <= own
         assert os.getpriority(os.PRIO_PROCESS, pid) == 19
         if server.isolated:
             assert os.readlink(f"/proc/{pid}/ns/net") != os.readlink("/proc/self/ns/net")

@@ -20,8 +20,16 @@ LIMIT_SECONDS = 1200  # ten times what a story takes on a machine with nothing e
 
 # first_deploy comes first, on a host that is really empty; the others find what it installed.
 STORIES = {
-    "debian13": ("first_deploy", "redeploy_under_load", "rollback", "bad_release", "config_only"),
-    "debian12": ("first_deploy", "asgi"),
+    "debian13": (
+        "first_deploy",
+        "redeploy_under_load",
+        "rollback",
+        "bad_release",
+        "config_only",
+        "migration_fails",
+        "backup_corrupt",
+    ),
+    "debian12": ("first_deploy", "asgi", "restore", "managed_database"),
     "ubuntu24": ("first_deploy",),
 }
 # Its packages are not to be had everywhere where Debian's are.

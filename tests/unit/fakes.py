@@ -156,6 +156,7 @@ class FakeRunner:
     ran: list[tuple[str, ...]] = field(default_factory=list)
     environments: list[dict[str, str]] = field(default_factory=list)
     users: list[str] = field(default_factory=list)
+    inputs: list[str] = field(default_factory=list)
 
     def run(
         self,
@@ -165,12 +166,14 @@ class FakeRunner:
         user: str = "",
         cwd: str = "",
         timeout: float = 0.0,
+        stdin: str = "",
     ) -> Completed:
         assert os.path.isdir(cwd)
         assert timeout > 0
         self.ran.append(tuple(command))
         self.environments.append(dict(environment or {}))
         self.users.append(user)
+        self.inputs.append(stdin)
         return self.answers.get(command[-1], Completed(0, "", ""))
 
 

@@ -114,6 +114,9 @@ def test_a_host_that_knows_nothing(tmp_path: Path) -> None:
         "lease": None,
         "proven": [],
         "ledger": [],
+        "waiting": [],
+        "schema": [],
+        "backups": [],
         "pending": None,
     }
     assert empty.look("r1")["wanted"] == {

@@ -166,3 +166,40 @@ def test_proven() -> None:
     ]
     assert found[2]["previous"] == {"release": "r1", "config": "c1", "slot": "blue"}
     assert set(found[0]) == {"release", "config", "slot", "time", "by", "action", "previous"}
+
+
+def migrated(run: str, release: str, *applied: str, at: float = NOW, **database: Any) -> dict[str, Any]:
+    fields = {**entry(run, release), "database": {"applied": [*applied], **database}}
+    return _ledger.entry(now=at, fields=fields)
+
+
+def test_what_happened_to_the_database() -> None:
+    assert entry()["database"] is None
+    told = migrated("1", "r1", "a.1", "a.2", breaks_old_code=["a.2", "a.3"], irreversible=["a.3"], backup="b1", sql="x")
+    assert told["database"] == {
+        "applied": ["a.1", "a.2"],
+        "waiting": [],
+        "breaks_old_code": ["a.2"],
+        "irreversible": [],
+        "backup": "b1",
+        "restored": "",
+    }
+
+
+def test_schema_changes_hold_until_a_restore_undoes_them() -> None:
+    first, second = migrated("1", "r1", "a.1", at=NOW), migrated("2", "r2", "a.2", at=NOW + 60)
+    plain = entry("3", "r3")
+    assert [one["applied"] for one in _ledger.schema_changes([first, plain, second])] == [["a.1"], ["a.2"]]
+    back = {**entry("4", "r1", action="restore"), "database": {"applied": [], "restored": first["time"]}}
+    again = migrated("5", "r2", "a.2", at=NOW + 120)
+    assert [one["applied"] for one in _ledger.schema_changes([first, second, back])] == [["a.1"]]
+    assert [one["applied"] for one in _ledger.schema_changes([first, second, back, again])] == [["a.1"], ["a.2"]]
+
+
+def test_backups_behind_retained_releases() -> None:
+    entries = [migrated(str(number), f"r{number}", "a.1", backup=f"b{number}") for number in range(3)]
+    assert _ledger.backups([*entries, entry("9", "r1")], ["r1", "r2"]) == ["b1", "b2"]
+
+
+def test_what_is_no_release_in_front_of_users_proves_nothing() -> None:
+    assert _ledger.proven([entry("1", "r1", action="migrate"), entry("2", "r1", action="restore")]) == []

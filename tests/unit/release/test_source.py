@@ -27,6 +27,7 @@ class LocalRunner:
         user: str = "",
         cwd: str = "",
         timeout: float = 0.0,
+        stdin: str = "",
     ) -> Completed:
         assert not user
         done = subprocess.run(
@@ -34,6 +35,7 @@ class LocalRunner:
             env={**os.environ, **(environment or {})},
             cwd=cwd or None,
             timeout=timeout or None,
+            input=stdin,
             capture_output=True,
             text=True,
             check=False,

@@ -97,3 +97,67 @@ def test_a_refusal_lists_what_can_be_chosen() -> None:
         choose({"a": TWO}, primary="a", release="r9")
     assert "-e release=r1" in str(refused.value)
     assert choices({"a": TWO}, "a") == [Pair("r1", "c1")]
+
+
+def proven(release: str, time: str, *, previous: tuple[str, str] | None = None) -> dict[str, Any]:
+    return {**entry(release, previous=previous), "time": time}
+
+
+def change(time: str, *breaks: str, backup: str = "b1", release: str = "r3") -> dict[str, Any]:
+    return {
+        "time": time,
+        "release": release,
+        "applied": ["a.1", *breaks],
+        "breaks_old_code": [*breaks],
+        "backup": backup,
+    }
+
+
+def history(*changes: dict[str, Any]) -> dict[str, Any]:
+    """r1, r2 and r3 were deployed at 10, 20 and 30 o'clock; r3 is live."""
+    pairs = [proven("r3", "30", previous=("r2", "c1")), proven("r2", "20", previous=("r1", "c1")), proven("r1", "10")]
+    return {**info(live=("r3", "c1"), proven=pairs, releases=["r1", "r2", "r3"]), "schema": [*changes]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "safe"),
+    [
+        ((), True),
+        ((change("30"),), True),
+        ((change("30", "a.2"),), False),
+        ((change("31", "a.2"),), False),
+        ((change("20", "a.2"), change("30")), True),
+        ((change("25", "a.2", release="rx"),), False),  # a deploy that failed afterwards
+    ],
+)
+def test_a_release_that_the_schema_broke_is_refused(changes: tuple[dict[str, Any], ...], safe: bool) -> None:
+    infos = {"a": history(*changes)}
+    if safe:
+        assert choose(infos, primary="a").pair == Pair("r2", "c1")
+        return
+    with pytest.raises(SlipwayError, match="r2 cannot run on the database as it is now") as refused:
+        choose(infos, primary="a")
+    for said in ("a.2", "restore_database=b1", "accept_schema=true"):
+        assert said in str(refused.value)
+    assert choose(infos, primary="a", accept_schema=True).pair == Pair("r2", "c1")
+    assert choose(infos, primary="a", restored="b1").pair == Pair("r2", "c1")
+
+
+def test_a_restore_undoes_only_what_is_newer_than_its_backup() -> None:
+    infos = {"a": history(change("20", "a.2", backup="b1"), change("30", "a.3", backup="b2"))}
+    assert choose(infos, primary="a", release="r2", restored="b2").pair == Pair("r2", "c1")
+    with pytest.raises(SlipwayError, match=r"a\.2, applied 20"):
+        choose(infos, primary="a", release="r1", restored="b2")
+    assert choose(infos, primary="a", release="r1", restored="b1").pair == Pair("r1", "c1")
+
+
+def test_the_refusal_offers_the_releases_that_fit() -> None:
+    pairs = [
+        proven("r3", "30", previous=("r2", "c1")),
+        {**entry("r4", action="rollback"), "time": "40"},
+        proven("r2", "20"),
+    ]
+    state = {**info(live=("r3", "c1"), proven=pairs, releases=["r2", "r3", "r4"]), "schema": [change("35", "a.2")]}
+    with pytest.raises(SlipwayError, match="release=r4") as refused:
+        choose({"a": state}, primary="a", release="r2")
+    assert "release=r2" not in str(refused.value)

@@ -29,7 +29,7 @@ PLAY = """
         hosts: "{{ ansible_play_hosts_all }}"
     - name: show the environment
       ansible.builtin.debug:
-        msg: "{{ __webapp_environment | to_json }} {{ __webapp_processes }} {{ webapp_migrate | bool }}"
+        msg: "{{ __webapp_environment | to_json }} {{ __webapp_processes }} {{ webapp_collectstatic | bool }}"
 """
 
 GOOD: dict[str, Any] = {
@@ -50,7 +50,7 @@ def run(tmp_path: Path, inventory: dict[str, Any], *options: str) -> Run:
 
 
 def test_a_good_host_and_what_is_returned(tmp_path: Path) -> None:
-    done = run(tmp_path, {"staging": {"hosts": {"stage1": None}, "vars": GOOD}}, "-e", "webapp_migrate=false")
+    done = run(tmp_path, {"staging": {"hosts": {"stage1": None}, "vars": GOOD}}, "-e", "webapp_collectstatic=false")
     assert done.code == 0, done.everything
     found = json.loads(next(line for line in done.stdout.splitlines() if line.startswith('{"stage1"')))["stage1"]
     assert found["environment"] == "staging"

@@ -116,17 +116,17 @@ SETTINGS = {
     "webapp_name": Setting("webapp_name", "str", required=True),
     "webapp_domain": Setting("webapp_domain", "str", required=True),
     "webapp_wsgi": Setting("webapp_wsgi", "str"),
-    "webapp_migrate": Setting("webapp_migrate", "bool"),
+    "webapp_collectstatic": Setting("webapp_collectstatic", "bool"),
 }
 
 
 def test_every_problem_of_a_host_is_found_at_once() -> None:
-    host = Host("web1", values={"webapp_migrate": "perhaps"}, broken={"webapp_domain": "'zone' is undefined"})
+    host = Host("web1", values={"webapp_collectstatic": "perhaps"}, broken={"webapp_domain": "'zone' is undefined"})
     _values, problems = check_host(host, SETTINGS)
     assert [(problem.name, problem.found) for problem in problems] == [
         ("webapp_name", "nothing"),
         ("webapp_domain", "cannot be worked out: 'zone' is undefined"),
-        ("webapp_migrate", "'perhaps'"),
+        ("webapp_collectstatic", "'perhaps'"),
     ]
 
 

@@ -160,7 +160,9 @@ class Scratch:
         for name, value in chosen.items():
             argv += ["-c", f"{name}={value}"]
         # QUIT makes a server end its sessions and give back its shared memory; KILL would leave both behind.
-        command = Command(argv, account=self.account, polite=True, death_signal="QUIT", no_network=self.isolated)
+        # Without the group that may read archives: whatever is in the database runs with the server's rights.
+        account = Account(self.account.name)
+        command = Command(argv, account=account, polite=True, death_signal="QUIT", no_network=self.isolated)
         self._server = Running(command, stdout=self._log)
         self._watch = threading.Thread(target=self._watch_size, daemon=True)
         self._watch.start()

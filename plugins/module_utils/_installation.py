@@ -1,0 +1,115 @@
+# Copyright: the slipway.webapp contributors
+# GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Put one of the collection's own programs, a package of Python files, on a host: whole, by one rename.
+
+Each version has a directory named after its content; a link points to the one that counts. Whoever runs the old version
+meanwhile keeps its files until the next version but one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import py_compile
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ansible_collections.slipway.webapp.plugins.module_utils._errors import SlipwayError
+from ansible_collections.slipway.webapp.plugins.module_utils._files import (
+    fsync_tree,
+    point_symlink,
+    read_link,
+    read_text,
+    write_atomically,
+)
+from ansible_collections.slipway.webapp.plugins.module_utils._plan import Step
+
+NAME = r"[a-z][a-z0-9_]*"
+FILE = rf"({NAME}/)*[a-z_][a-z0-9_]*\.[a-z]+"
+
+
+@dataclass(frozen=True)
+class Package:
+    """A package ``name`` below ``library``, its files by relative path, and its launcher's name and text."""
+
+    library: str
+    name: str
+    files: Mapping[str, str]
+    launcher: str
+    launcher_text: str
+
+    def __post_init__(self) -> None:
+        strange = [path for path in self.files if not re.fullmatch(FILE, path)]
+        if strange or not self.files or not re.fullmatch(NAME, self.name):
+            raise SlipwayError(
+                f"{self.name} is not a package that can be installed", found=", ".join(strange) or "no file"
+            )
+
+    @property
+    def link(self) -> str:
+        return os.path.join(self.library, self.name)
+
+    @property
+    def version(self) -> str:
+        """The directory of this very content."""
+        digest = hashlib.sha256()
+        for path, text in sorted(self.files.items()):
+            digest.update(f"{path}\0{len(text)}\0{text}".encode())
+        return f".{self.name}-{digest.hexdigest()[:16]}"
+
+
+def plan(package: Package) -> list[Step]:
+    """What is to be done, from what is there."""
+    steps = []
+    if not os.path.isdir(package.library):
+        raise SlipwayError(
+            f"{package.name} cannot be installed",
+            found=f"no {package.library}",
+            next_step="apply the role slipway.webapp.host first, as playbooks/provision.yml does",
+        )
+    if read_link(package.link) != package.version or not os.path.isdir(os.path.join(package.library, package.version)):
+        steps.append(Step("package", f"install {package.link}"))
+    if read_text(os.path.join(package.library, package.launcher)) != package.launcher_text:
+        steps.append(Step("launcher", f"write {os.path.join(package.library, package.launcher)}"))
+    return steps
+
+
+def apply(package: Package, step: Step) -> None:
+    """Do one step."""
+    if step.name == "launcher":
+        place = os.path.join(package.library, package.launcher)
+        write_atomically(place, package.launcher_text.encode(), mode=0o755)
+        return
+    target = os.path.join(package.library, package.version)
+    if not os.path.isdir(target):
+        _write(package, target)
+    before = read_link(package.link)
+    point_symlink(package.link, package.version)
+    _tidy(package, keep=(package.version, before or ""))
+
+
+def _write(package: Package, target: str) -> None:
+    partial = f"{target}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    for path, text in package.files.items():
+        place = os.path.join(partial, path)
+        os.makedirs(os.path.dirname(place), mode=0o755, exist_ok=True)
+        with open(place, "w", encoding="utf-8") as stream:
+            stream.write(text)
+        os.chmod(place, 0o644)
+        if place.endswith(".py"):
+            # Beside the file, because nobody but root may write there later.
+            py_compile.compile(place, dfile=os.path.join(target, path), doraise=True)
+    for directory, _subdirectories, _files in os.walk(partial):
+        os.chmod(directory, 0o755)
+    fsync_tree(partial)
+    os.rename(partial, target)
+
+
+def _tidy(package: Package, *, keep: tuple[str, ...]) -> None:
+    for name in os.listdir(package.library):
+        if name.startswith(f".{package.name}-") and name not in keep:
+            shutil.rmtree(os.path.join(package.library, name), ignore_errors=True)

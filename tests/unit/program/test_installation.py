@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A program is installed whole or not at all, and an unchanged one is left alone."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.slipway.webapp.plugins.module_utils import _installation
+from ansible_collections.slipway.webapp.plugins.module_utils._errors import SlipwayError
+from ansible_collections.slipway.webapp.plugins.module_utils._installation import Package
+
+FILES = {"__init__.py": "", "cli.py": "print('one')\n", "inner/__init__.py": "", "inner/fine.sql": "SELECT 1\n"}
+LAUNCHER = f"#!{sys.executable}\nimport slipway_thing.cli\n"
+
+
+def package(tmp_path: Path, *, launcher: str = LAUNCHER, **files: str) -> Package:
+    return Package(str(tmp_path), "slipway_thing", {**FILES, **files}, "slipway-thing", launcher)
+
+
+def install(wanted: Package) -> list[str]:
+    steps = _installation.plan(wanted)
+    for step in steps:
+        _installation.apply(wanted, step)
+    return [step.name for step in steps]
+
+
+def test_it_runs_and_a_second_time_nothing_is_done(tmp_path: Path) -> None:
+    assert install(package(tmp_path)) == ["package", "launcher"]
+    done = subprocess.run([tmp_path / "slipway-thing"], capture_output=True, text=True, check=True)
+    assert done.stdout == "one\n"
+    assert (tmp_path / "slipway_thing" / "inner" / "fine.sql").read_text() == "SELECT 1\n"
+    assert install(package(tmp_path)) == []
+
+
+def test_a_new_version_keeps_the_one_before_for_who_still_runs_it(tmp_path: Path) -> None:
+    install(package(tmp_path))
+    assert install(package(tmp_path, **{"cli.py": "print('two')\n"})) == ["package"]
+    assert len(list(tmp_path.glob(".slipway_thing-*"))) == 2
+    assert install(package(tmp_path, **{"cli.py": "print('three')\n"})) == ["package"]
+    assert len(list(tmp_path.glob(".slipway_thing-*"))) == 2
+    assert (tmp_path / "slipway_thing" / "cli.py").read_text() == "print('three')\n"
+
+
+def test_a_changed_launcher_alone(tmp_path: Path) -> None:
+    install(package(tmp_path))
+    assert install(package(tmp_path, launcher=LAUNCHER + "\n")) == ["launcher"]
+
+
+def test_what_does_not_compile_replaces_nothing(tmp_path: Path) -> None:
+    install(package(tmp_path))
+    with pytest.raises(Exception, match="SyntaxError"):
+        install(package(tmp_path, **{"cli.py": "print('two' oops\n"}))
+    assert (tmp_path / "slipway_thing" / "cli.py").read_text() == "print('one')\n"
+
+
+def test_a_crash_in_the_middle_is_repaired(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = package(tmp_path)
+    monkeypatch.setattr(os, "rename", lambda *_names: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        install(wanted)
+    monkeypatch.undo()
+    assert not (tmp_path / "slipway_thing").exists()
+    assert install(wanted) == ["package", "launcher"]
+
+
+@pytest.mark.parametrize("name", ["../evil.py", "/etc/x.py", "a/../b.py", "A.py", "x"])
+def test_strange_names_are_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(SlipwayError, match="not a package"):
+        package(tmp_path, **{name: ""})
+
+
+def test_a_host_without_the_place_is_told_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(SlipwayError, match=r"slipway\.webapp\.host"):
+        _installation.plan(package(tmp_path / "nowhere"))
