@@ -76,11 +76,9 @@ def summary(manifest: Mapping[str, Any]) -> dict[str, Any]:
 def told(backup: Mapping[str, Any]) -> str:
     """The summary of a backup for people: what it is, and what each rehearsed migration did to the copy."""
     size, seconds = float(backup["database_bytes"]) / 1e6, float(backup["seconds"].get("total", 0))
-    lines = [
-        f"backup {backup['id']}: {backup['status']}, {backup['level']}; {backup['tables']} tables, {backup['rows']} rows,"
-        f" {size:.1f} MB, in {seconds:.1f} s",
-        *(f"  not proven: {one}" for one in backup["exceptions"]),
-    ]
+    what = f"{backup['tables']} tables, {backup['rows']} rows, {size:.1f} MB, in {seconds:.1f} s"
+    lines = [f"backup {backup['id']}: {backup['status']}, {backup['level']}; {what}"]
+    lines += [f"  not proven: {one}" for one in backup["exceptions"]]
     return "\n".join([*lines, *map(_rehearsed, backup["rehearsal"].get("migrations") or [])])
 
 

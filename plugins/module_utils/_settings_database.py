@@ -152,8 +152,10 @@ def _check_physical(values: Mapping[str, Any], host: str) -> list[Problem]:
         problems.append(Problem("webapp_backup_physical", "true", expected, host))
     name = "webapp_backup_physical_schedule"
     given = values.get(name, dict.fromkeys(SCHEDULES, "daily"))
-    for kind in sorted(set(map(str, given)) - set(SCHEDULES)):
-        problems.append(Problem(f"{name}.{kind}", "a name that does not exist", f"one of {', '.join(SCHEDULES)}", host))
+    problems += [
+        Problem(f"{name}.{kind}", "a name that does not exist", f"one of {', '.join(SCHEDULES)}", host)
+        for kind in sorted(set(map(str, given)) - set(SCHEDULES))
+    ]
     for kind in SCHEDULES:
         text = given.get(kind)
         if not isinstance(text, str) or not text.strip() or "\n" in text:

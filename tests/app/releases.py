@@ -90,6 +90,23 @@ class Migration(migrations.Migration):
     operations = [migrations.RenameField("note", "author", "writer")]
 '''
 
+FAILING_AFTERWARDS = '''# SPDX-License-Identifier: GPL-3.0-or-later
+"""A migration that fails after the one before it has changed the database."""
+
+from django.db import migrations
+
+
+def fail(_apps, schema_editor):
+    """What no look at the source finds."""
+    schema_editor.execute("SELECT 1 / 0 AS the_fault_was_planted")
+
+
+class Migration(migrations.Migration):
+    dependencies = [("notes", "0098_planted")]
+
+    operations = [migrations.RunPython(fail, migrations.RunPython.noop)]
+'''
+
 DROPPING_MIGRATION = '''# SPDX-License-Identifier: GPL-3.0-or-later
 """A migration that has to wait until the release before is gone."""
 
@@ -147,6 +164,13 @@ FAULTS: Mapping[str, Fault] = {
     "renaming-migration": Fault(
         summary="a further migration of notes renames a column",
         write={"notes/migrations/0099_planted.py": RENAMING_MIGRATION},
+    ),
+    "renaming-and-failing": Fault(
+        summary="a migration of notes renames a column, the next one fails",
+        write={
+            "notes/migrations/0098_planted.py": RENAMING_MIGRATION,
+            "notes/migrations/0099_planted.py": FAILING_AFTERWARDS,
+        },
     ),
     # Of release 1, whose models know no mood, and to be deployed after release 2, which brought it.
     "dropping-migration": Fault(

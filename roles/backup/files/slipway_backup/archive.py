@@ -1,16 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Reading an archive to its end: the hash of each file, and of the COPY stream or large object that it holds.
 
-Each file is decoded once, in pieces, so that memory does not depend on its size. The compressed formats have checksums
-of their own, and a COPY stream an end mark, so a file that was cut off or changed is noticed here already.
+Each file is decoded once, in pieces, so that memory does not depend on its size. Gzip has a checksum of its own, and a
+COPY stream an end mark, so a file that was cut off or changed is noticed here already.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import subprocess
-import tempfile
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,14 +16,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from . import processes, toc
-from .processes import Command, Deadline
+from . import toc
+from .processes import Deadline
 from .toc import damaged
 
 CHUNK = 1 << 18  # bytes; a decoded piece is at most a few times as large
 _LARGEST_PIECE = 1 << 20
 END_OF_COPY = b"\\.\n\n\n"
-SUFFIXES = ("", ".gz", ".zst")
+SUFFIXES = ("", ".gz")
 
 
 @dataclass(frozen=True)
@@ -79,11 +77,7 @@ class _File:
 
 def _decoded(file: _File, deadline: Deadline) -> Iterator[bytes]:
     """The decoded pieces of a file, none larger than a megabyte."""
-    if file.path.suffix == ".gz":
-        return _gunzipped(file, deadline)
-    if file.path.suffix == ".zst":
-        return _unzstd(file, deadline)
-    return file.pieces(deadline)
+    return _gunzipped(file, deadline) if file.path.suffix == ".gz" else file.pieces(deadline)
 
 
 def _gunzipped(file: _File, deadline: Deadline) -> Iterator[bytes]:
@@ -102,26 +96,6 @@ def _gunzipped(file: _File, deadline: Deadline) -> Iterator[bytes]:
         raise damaged(f"{file.path.name}: {error}") from error
     if not decoder.eof:
         raise damaged(f"{file.path.name}: it ends too early")
-
-
-def _unzstd(file: _File, deadline: Deadline) -> Iterator[bytes]:
-    """Decoded by zstd(1), which reads the file itself: it is read twice, once for its hash, and mostly from memory."""
-    with tempfile.TemporaryFile() as words:
-        command = Command(["zstd", "--decompress", "--stdout", "--quiet", str(file.path)], polite=True)
-        child = processes.start(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=words)
-        try:
-            assert child.stdout
-            for _piece in file.pieces(deadline):
-                pass
-            while piece := child.stdout.read(CHUNK):
-                deadline.left()
-                yield piece
-            status = child.wait(deadline.left())
-        finally:
-            processes.end(child)
-        if status:
-            words.seek(0)
-            raise damaged(f"{file.path.name}: {words.read(1000).decode(errors='replace').strip()}")
 
 
 def _stream(pieces: Iterator[bytes], *, copy: bool, name: str) -> Stream:

@@ -103,7 +103,7 @@ class Run:
         self.manifest.database_bytes = size
         copies = None if self.request.level == "archive" else Path(self.request.scratch_directory)
         space.require(Path(self.request.directory), copies, self.manifest.database_bytes)
-        self.manifest.tools = {"pg_dump": binaries.version, "compression": dump.compression(binaries.major)}
+        self.manifest.tools = {"pg_dump": binaries.version, "compression": dump.COMPRESSION}
         return binaries
 
     def _make(self, source: Source, binaries: Binaries, place: Workspace) -> None:

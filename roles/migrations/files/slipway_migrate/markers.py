@@ -2,7 +2,7 @@
 """What the author says about the phase of a migration: django-safemigrate's ``safe``, or a plain string.
 
 Read by its shape, so that it works whether or not that package is installed: ``safe = Safe.after_deploy()`` has a
-``when`` whose ``value`` is the word (https://pypi.org/project/django-safemigrate/).
+``when`` whose ``value`` is the word.
 """
 
 from __future__ import annotations
