@@ -104,7 +104,7 @@ options:
         elements: str
         default: []
       pending_command:
-        description: The command that exits with 0 when nothing is pending, for the adapter V(command).
+        description: The command that prints a line for each pending migration, for the adapter V(command).
         type: list
         elements: str
         default: []

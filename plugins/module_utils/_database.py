@@ -43,7 +43,7 @@ def program(layout: Layout, runner: Runner, database: Mapping[str, Any], *, time
         )
     return Program(
         runner=runner,
-        words=[os.path.join(layout.library, "slipway-backup")],
+        words=["/usr/bin/python3", "-I", os.path.join(layout.library, "slipway-backup")],
         timeout=timeout + GRACE,
         secrets=[str(database["database_url"])],
     )

@@ -14,7 +14,7 @@ from typing import Any
 
 from ansible_collections.slipway.webapp.plugins.module_utils import _lease, _ledger, _route
 from ansible_collections.slipway.webapp.plugins.module_utils._assignment import Assignment, assignment
-from ansible_collections.slipway.webapp.plugins.module_utils._files import read_json
+from ansible_collections.slipway.webapp.plugins.module_utils._files import read_json, read_text
 from ansible_collections.slipway.webapp.plugins.module_utils._installed import describe, installed
 from ansible_collections.slipway.webapp.plugins.module_utils._layout import PROCESSES, SLOTS, Layout, other_slot
 from ansible_collections.slipway.webapp.plugins.module_utils._ports import Clock, Systemd, UnitState
@@ -145,6 +145,7 @@ def inspect(layout: Layout, *, systemd: Systemd, clock: Clock, wanted: Wanted | 
         "lease": lease.shown() if lease else None,
         "proven": _ledger.proven(entries),
         "ledger": list(reversed(entries[-LEDGER_SHOWN:])),
+        "maintenance": (read_text(layout.maintenance) or "").startswith("slipway:"),
         "waiting": _ledger.waiting(entries),
         "schema": _ledger.schema_changes(entries),
         "backups": _ledger.backups(entries, (release.id for release in releases)),

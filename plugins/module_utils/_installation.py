@@ -81,7 +81,7 @@ def apply(package: Package, step: Step) -> None:
     """Do one step."""
     if step.name == "launcher":
         place = os.path.join(package.library, package.launcher)
-        write_atomically(place, package.launcher_text.encode(), mode=0o755)
+        write_atomically(place, package.launcher_text.encode())
         return
     target = os.path.join(package.library, package.version)
     if not os.path.isdir(target):

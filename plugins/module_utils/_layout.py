@@ -122,6 +122,11 @@ class Layout:
         return os.path.join(self.state, "pending.json")
 
     @property
+    def maintenance(self) -> str:
+        """While it is there Nginx shows the maintenance page."""
+        return os.path.join(self.home, "maintenance")
+
+    @property
     def migrations_journal(self) -> str:
         """What migrations were begun and ended on this host, one JSON object a line; the application writes it."""
         return os.path.join(self.shared, "migrations.jsonl")

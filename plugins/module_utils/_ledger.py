@@ -113,25 +113,46 @@ def proven(entries: Iterable[Entry]) -> list[Entry]:
 
 def schema_changes(entries: Iterable[Entry]) -> list[Entry]:
     """What changed the schema and still holds, oldest first: a restore undoes what is newer than its backup."""
+    return _replay(entries)[0]
+
+
+def _replay(entries: Iterable[Entry]) -> tuple[list[Entry], list[Entry]]:
+    """What holds, and what a restore has undone.
+
+    What a run meant to apply counts as applied until the same run says what it has applied: it may have died between.
+    """
     held: list[Entry] = []
+    undone: list[Entry] = []
     for old in entries:
         database = old.get("database") or {}
+        if old["outcome"] != "started":
+            held = [one for one in held if not (one["meant"] and one["run"] == old.get("run"))]
         if database.get("restored"):
+            undone += [one for one in held if one["time"] > database["restored"]]
             held = [one for one in held if one["time"] <= database["restored"]]
         if database.get("applied"):
-            held.append({"time": old["time"], "release": old["release"], **database})
-    return held
+            meant = old["outcome"] == "started"
+            held.append(
+                {"time": old["time"], "release": old["release"], "run": old.get("run"), "meant": meant, **database}
+            )
+    return held, undone
 
 
 def waiting(entries: Sequence[Entry]) -> list[str]:
     """The migrations that the newest proven release still has to run, because a run ended before it came to them."""
     left: list[str] = []
-    for old in entries:
+    for number, old in enumerate(entries):
         database = old.get("database") or {}
         if old["action"] in PROVING and old["outcome"] == "succeeded":
             left = list(database.get("waiting") or [])
-        elif old["action"] == "migrate":
+        elif old["action"] == "migrate" and old["outcome"] != "started":
             left = [name for name in left if name not in (database.get("applied") or [])]
+        elif database.get("restored"):
+            # What the live release had, and has lost by going back to a backup of before it.
+            undone = {change["run"]: change for change in _replay(entries[: number + 1])[1]}
+            left += [
+                name for change in undone.values() if change["release"] == old["release"] for name in change["applied"]
+            ]
     return left
 
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from ansible_collections.slipway.webapp.plugins.module_utils import _database
 from ansible_collections.slipway.webapp.plugins.module_utils._errors import SlipwayError
+from ansible_collections.slipway.webapp.plugins.module_utils._host import CLEAN_PATH
 from ansible_collections.slipway.webapp.plugins.module_utils._manage import Manager
 from ansible_collections.slipway.webapp.plugins.module_utils._program import Program
 
@@ -60,7 +61,7 @@ class Migrator:
 
     @property
     def program(self) -> Program:
-        manager = replace(self.manager, needs=("code",))
+        manager = replace(self.manager, needs=("code",))  # what is no Django has no manage.py
         if manager.problem():
             raise SlipwayError(
                 f"The migrations of release {manager.release} cannot be read on this host",
@@ -73,7 +74,7 @@ class Migrator:
             timeout=manager.timeout,
             secrets=manager.secrets,
             user=manager.layout.app,
-            environment=manager.variables(),
+            environment={**manager.variables(), "PATH": f"{os.path.dirname(manager.python)}:{CLEAN_PATH}"},
             cwd=manager.code,
         )
 
@@ -103,8 +104,9 @@ class Migrator:
         return self.program.ask("plan", self.request())
 
     def pending(self, phase: str) -> list[str]:
-        """The ids that are pending in this phase, quickly."""
-        return [str(name) for name in self.program.ask("check", self.request())[phase]]
+        """The ids that are pending in this phase, by the same judgement that applies them; unsafe ones come before."""
+        plan = self.plan()
+        return [str(name) for name in [*plan[phase], *(plan["unsafe"] if phase == "before" else [])]]
 
     def apply(self, phase: str) -> dict[str, Any]:
         """Run what is pending in this phase. A failure's details say what was applied and what failed."""
@@ -117,8 +119,9 @@ class Migrator:
 
     def rehearsal(self) -> dict[str, Any]:
         """What slipway-backup runs against the restored copy, as the application's user."""
-        program = self.program
+        program, secret = self.program, set(self.manager.secrets)
         return {
+            "secrets": sorted(name for name, value in self.manager.variables().items() if value in secret),
             "user": program.user,
             "cwd": program.cwd,
             "command": [*program.words, "rehearse"],

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -127,7 +128,9 @@ def broken_by(infos: Mapping[str, Info], primary: str, pair: Pair) -> list[Mappi
     proven = max(
         (str(entry.get("time") or "") for entry in info.get("proven") or [] if _pair(entry) == pair), default=""
     )
-    return [change for change in info.get("schema") or [] if change["breaks_old_code"] and str(change["time"]) > proven]
+    later = [change for change in info.get("schema") or [] if str(change["time"]) > proven]
+    # Its own migrations, also those that had to wait, are what its code was written for.
+    return [change for change in later if change["breaks_old_code"] and change["release"] != pair.release]
 
 
 def _unsafe(infos: Mapping[str, Info], primary: str, pair: Pair, changes: Sequence[Mapping[str, Any]]) -> SlipwayError:
@@ -148,6 +151,27 @@ def _unsafe(infos: Mapping[str, Info], primary: str, pair: Pair, changes: Sequen
         next_step="; or ".join(ways),
         details={"changes": [dict(change) for change in changes]},
     )
+
+
+def begun(backup: str) -> str:
+    """When a backup was begun, as ISO 8601 in UTC: its id begins with that."""
+    found = re.fullmatch(r"(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z-[0-9a-f]+", backup)
+    if not found:
+        raise SlipwayError(f"{backup} is not the id of a backup", next_step="take one from the table of backups.yml")
+    return "{}-{}-{}T{}:{}:{}Z".format(*found.groups())
+
+
+def _refuse_too_old(infos: Mapping[str, Info], primary: str, pair: Pair, backup: str) -> None:
+    """A backup of before the release's own migrations takes away what the release needs."""
+    own = [change for change in infos[primary].get("schema") or [] if change["release"] == pair.release]
+    undone = [name for change in own if str(change["time"]) > begun(backup) for name in change["applied"]]
+    if undone:
+        raise SlipwayError(
+            f"Backup {backup} is older than what release {pair.release} needs in the database",
+            found=f"it is of before {', '.join(undone)}",
+            expected="a backup that was begun after them",
+            next_step="choose a newer one from backups.yml, or an older release",
+        )
 
 
 def _wanted(infos: Mapping[str, Info], primary: str, release: str) -> Pair:
@@ -175,8 +199,9 @@ def choose(
     if pair != live and pair not in choices(infos, primary):
         raise _refusal(infos, primary, pair.release)
     changes = [] if accept_schema or pair == live else broken_by(infos, primary, pair)
-    undone = next((index for index, change in enumerate(changes) if restored and change["backup"] == restored), None)
-    changes = changes if undone is None else changes[:undone]
+    if restored:
+        _refuse_too_old(infos, primary, pair, restored)
+        changes = [change for change in changes if str(change["time"]) <= begun(restored)]
     if changes:
         raise _unsafe(infos, primary, pair, changes)
     return Target(pair=pair, slots={host: _slot(info, pair) for host, info in infos.items()})

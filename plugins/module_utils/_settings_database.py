@@ -17,6 +17,8 @@ PERIODS = ("last", "daily", "weekly", "monthly", "yearly")
 ENCRYPTION = {"age": {"tool", "recipients"}, "gpg": {"tool", "recipients", "keys"}}
 OFFSITE = {"rclone": {"tool", "remote"}, "restic": {"tool", "repository"}}
 SCHEDULES = ("full", "incremental")
+CREDENTIALS = re.compile(r"://[^/@\s]*:[^/@\s]+@")
+SHORTEST_SECRET = 8
 _PLACE = r"/[^\s'\"]+"
 
 
@@ -84,6 +86,18 @@ def _check_commands(values: Mapping[str, Any], host: str) -> list[Problem]:
 
 
 def _check_rehearsal(values: Mapping[str, Any], host: str) -> list[Problem]:
+    problems = []
+    age, limit = values.get("webapp_backup_max_age", 0), values.get("webapp_backup_timeout", 0)
+    if age and limit and age < limit:
+        expected = f"at least webapp_backup_timeout ({limit}): a backup that took long would be too old at once"
+        problems.append(Problem("webapp_backup_max_age", shown(age), expected, host))
+    if values.get("webapp_restore_after_failed_migration") and values.get("webapp_backup_encryption"):
+        expected = "false, because webapp_backup_encryption is set: the private key is not on the host"
+        problems.append(Problem("webapp_restore_after_failed_migration", "true", expected, host))
+    return problems + _check_level(values, host)
+
+
+def _check_level(values: Mapping[str, Any], host: str) -> list[Problem]:
     level = values.get("webapp_backup_level", "full")
     if not values.get("webapp_backup_rehearse") or level in ("full", "amcheck"):
         return []
@@ -126,13 +140,29 @@ def _check_encryption(values: Mapping[str, Any], host: str) -> list[Problem]:
 
 def _check_offsite(values: Mapping[str, Any], host: str) -> list[Problem]:
     problems = _check_parts("webapp_backup_offsite", values.get("webapp_backup_offsite", {}), OFFSITE, host)
-    for name, value in values.get("webapp_backup_offsite_environment", {}).items():
-        full = f"webapp_backup_offsite_environment.{name}"
-        if not re.fullmatch(r"[A-Z_][A-Z0-9_]*", str(name)):
-            problems.append(Problem(full, "a name that no shell accepts", "capital letters, digits and _", host))
-        elif not isinstance(value, str):
-            problems.append(Problem(full, shown(value, secret=True), "a text (put it in quotes)", host))
+    for part in ("remote", "repository"):
+        if CREDENTIALS.search(str(values.get("webapp_backup_offsite", {}).get(part, ""))):
+            expected = "it in webapp_backup_offsite_secrets, by the tool's own variables"
+            problems.append(Problem(f"webapp_backup_offsite.{part}", "a URL with a password", expected, host))
+    for setting in ("webapp_backup_offsite_environment", "webapp_backup_offsite_secrets"):
+        for name, value in values.get(setting, {}).items():
+            problems += _check_variable(setting, name, value, host, secret=setting.endswith("_secrets"))
     return problems
+
+
+def _check_variable(setting: str, name: Any, value: Any, host: str, *, secret: bool) -> list[Problem]:
+    full = f"{setting}.{name}"
+    if not re.fullmatch(r"[A-Z_][A-Z0-9_]*", str(name)):
+        return [Problem(full, "a name that no shell accepts", "capital letters, digits and _", host)]
+    if not isinstance(value, str):
+        return [Problem(full, shown(value, secret=True), "a text (put it in quotes)", host)]
+    if secret and len(value) < SHORTEST_SECRET:
+        found = f"a secret of {len(value)} characters"
+        expected = (
+            f"at least {SHORTEST_SECRET}: a shorter one cannot be masked; what is not secret belongs into the other one"
+        )
+        return [Problem(full, found, expected, host)]
+    return []
 
 
 def _check_places(values: Mapping[str, Any], host: str) -> list[Problem]:

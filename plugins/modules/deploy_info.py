@@ -122,6 +122,11 @@ ledger:
   type: list
   elements: dict
   sample: []
+maintenance:
+  description: Whether a run of ours shows the maintenance page here.
+  returned: success
+  type: bool
+  sample: false
 waiting:
   description: The migrations that the live release still has to run, because a run ended before it came to them.
   returned: success

@@ -43,7 +43,7 @@ options:
   max_age:
     description: How many seconds ago it may have been taken, by the clock of the database server.
     type: int
-    default: 3600
+    default: 10800
   without_backup:
     description: Run without one. What a bad migration destroys is gone.
     type: bool
@@ -122,7 +122,7 @@ def spec() -> dict[str, Any]:
         "phase": {"type": "str", "required": True, "choices": list(_migrations.PHASES)},
         "backup": {"type": "str", "default": ""},
         "level": {"type": "str", "default": "full", "choices": list(_database.LEVELS)},
-        "max_age": {"type": "int", "default": 3600},
+        "max_age": {"type": "int", "default": 10800},
         "without_backup": {"type": "bool", "default": False},
         "run": {"type": "str", "default": ""},
         "timeout": {"type": "int", "default": 7200},

@@ -91,6 +91,7 @@ effect:
   sample: {migrations: [notes.0002_note_mood], breaks_old_code: [], irreversible: []}
 """
 
+from dataclasses import replace
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -121,6 +122,7 @@ def run(module: AnsibleModule) -> dict[str, Any]:
         secrets=given["secrets"],
         timeout=given["timeout"],
     )
+    manager = replace(manager, needs=("code",))
     if module.check_mode and manager.problem():
         return _migrations.describe(given["release"], _migrations.NOTHING)
     plan = _migrations.Migrator(manager, given["migrations"]).plan()

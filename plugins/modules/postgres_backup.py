@@ -71,7 +71,11 @@ options:
     type: dict
     default: {}
   offsite_environment:
-    description: The environment variables of that tool.
+    description: The environment variables of that tool that are not secret.
+    type: dict
+    default: {}
+  offsite_secrets:
+    description: The environment variables of that tool that are secret.
     type: dict
     default: {}
   release:
@@ -155,7 +159,8 @@ def spec() -> dict[str, Any]:
         "keep": {"type": "list", "elements": "str", "default": [], "no_log": False},
         "encryption": {"type": "dict", "default": {}, "no_log": False},
         "offsite": {"type": "dict", "default": {}},
-        "offsite_environment": {"type": "dict", "default": {}, "no_log": True},
+        "offsite_environment": {"type": "dict", "default": {}},
+        "offsite_secrets": {"type": "dict", "default": {}, "no_log": True},
         **_migrations.options(),
         "release": {"type": "str"},
         "environment": {"type": "dict", "default": {}},
@@ -187,7 +192,8 @@ def run(module: AnsibleModule) -> dict[str, Any]:
     if module.check_mode:
         return result
     names = ("level", "jobs", "why", "who", "run", "retention", "keep", "encryption")
-    offsite = {**given["offsite"], "environment": given["offsite_environment"]} if given["offsite"] else {}
+    environment = {**given["offsite_environment"], **given["offsite_secrets"]}
+    offsite = {**given["offsite"], "environment": environment} if given["offsite"] else {}
     request = {
         "app": layout.app,
         **given["database"],

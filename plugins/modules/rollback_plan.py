@@ -35,6 +35,7 @@ options:
     default: false
   restored:
     description: The id of the backup that the database will be put back to. What was applied since then does not count.
+      One of before the release's own migrations is refused.
     type: str
     default: ""
 attributes:

@@ -103,7 +103,7 @@ class Cluster:
             argv += ["-c", f"{name}={value}"]
         with open(self.directory / "log", "ab") as log:
             self.server = subprocess.Popen(argv, user=self.user or None, cwd="/", stdout=log, stderr=log)
-        for _ in range(1200):
+        for _unused in range(1200):
             with contextlib.suppress(psycopg.OperationalError):
                 self.connect("postgres").close()
                 return

@@ -115,3 +115,13 @@ def test_a_bad_wish_is_refused_before_anything_is_done(shop: Shop, bad: dict[str
 def test_each_verb_is_there() -> None:
     for verb in ("take", "list", "recheck", "prune", "gate", "covers", "restore", "fresh", "reap"):
         assert cli.answer(verb, "{}")["error"]["code"] == "bad_request", verb
+
+
+def test_backups_behind_releases_that_are_still_there_are_kept(tmp_path: Path) -> None:
+    releases = tmp_path / "releases"
+    (releases / "r1").mkdir(parents=True)
+    lines = [{"release": name, "database": {"backup": f"b-{name}"}} for name in ("r1", "r2")]
+    ledger = tmp_path / "ledger.jsonl"
+    ledger.write_text("\n".join(map(json.dumps, [*lines, {"release": "r1", "database": None}, {"x": 1}])) + '\n{"torn')
+    assert aftercare.needed(str(ledger), str(releases)) == ["b-r1"]
+    assert aftercare.needed("", "") == aftercare.needed(str(tmp_path / "none"), "") == []

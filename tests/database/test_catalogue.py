@@ -152,7 +152,7 @@ def test_bad_requests(tmp_path: Path, bad: dict[str, Any]) -> None:
 
 def test_recheck_finds_each_flipped_bit_wherever_it_is(tmp_path: Path) -> None:
     dice = random.Random(SEED)
-    for _ in range(FLIPS):
+    for _unused in range(FLIPS):
         entry = put(tmp_path, ago(minutes=dice.randint(1, 10_000)))
         path = entry / dice.choice(["archive/toc.dat", "archive/3739.dat.gz"])
         data = bytearray(path.read_bytes())
@@ -307,7 +307,7 @@ def test_a_deletion_that_was_cut_off_leaves_no_half_backup_and_is_ended(
 ) -> None:
     new, old = put(tmp_path, ago(days=1)), put(tmp_path, ago(days=2))
     with monkeypatch.context() as patch:
-        patch.setattr(shutil, "rmtree", lambda _tree: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(shutil, "rmtree", lambda _tree: (_unused for _unused in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             prune.run(request(tmp_path, retention={"last": 1}))
     assert listed(tmp_path) == ([new.name], ["deleting"])
@@ -350,7 +350,7 @@ def test_a_change_starts_from_what_is_on_the_disk(tmp_path: Path) -> None:
 def test_who_died_while_writing_a_manifest_left_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = put(tmp_path, ago(hours=1))
     (entry,) = catalogue.load(tmp_path, APP, now=datetime.datetime.now(datetime.UTC)).entries
-    monkeypatch.setattr(os, "rename", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(os, "rename", lambda *_unused: (_unused for _unused in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         catalogue.change(entry, lambda old: {**old, "status": "failed"})
     assert manifest.read(path)["status"] == "verified"

@@ -98,7 +98,7 @@ def test_who_wants_a_table_for_himself_is_let_through_and_the_dump_begins_again(
             other.start()
             others.append(other)
             waits = "SELECT count(*) FROM pg_locks WHERE NOT granted"
-            for _ in range(2000):
+            for _unused in range(2000):
                 if cluster.execute(small, waits) == [(1,)]:
                     break
                 time.sleep(0.01)

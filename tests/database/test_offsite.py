@@ -172,7 +172,7 @@ def s3() -> Iterator[str]:
     )
     url = f"http://127.0.0.1:{port}"
     try:
-        for _ in range(600):
+        for _unused in range(600):
             with contextlib.suppress(urllib.error.URLError, ConnectionError):
                 urllib.request.urlopen(url, timeout=5).close()
                 break

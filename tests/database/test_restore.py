@@ -166,7 +166,7 @@ def test_clients_come_back_by_themselves(shop: Shop) -> None:
                 connection.execute("INSERT INTO public.note (text) VALUES ('from a client')")
                 written[0] += 1
             except psycopg.Error:
-                for _ in range(1000):
+                for _unused in range(1000):
                     try:
                         connection = connect(shop.url)
                         reconnected[0] += 1
@@ -178,13 +178,13 @@ def test_clients_come_back_by_themselves(shop: Shop) -> None:
                     return
         connection.close()
 
-    threads = [threading.Thread(target=client) for _ in range(3)]
+    threads = [threading.Thread(target=client) for _unused in range(3)]
     for thread in threads:
         thread.start()
     try:
         done = restore.run(asked(shop, entry))
         seen = written[0]
-        for _ in range(2000):
+        for _unused in range(2000):
             if written[0] > seen + 10 or failures:
                 break
             stop.wait(0.01)
@@ -389,7 +389,7 @@ def test_an_active_slot_does(shop: Shop) -> None:
     argv += ["--option=proto_version=1", "--option=publication_names=p"]
     reader = subprocess.Popen(argv, stderr=subprocess.DEVNULL)
     try:
-        for _ in range(600):
+        for _unused in range(600):
             if run_sql(shop.server, "SELECT FROM pg_replication_slots WHERE active"):
                 break
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -398,7 +398,7 @@ def test_an_active_slot_does(shop: Shop) -> None:
     finally:
         reader.kill()
         reader.wait()
-        for _ in range(600):
+        for _unused in range(600):
             if not run_sql(shop.server, "SELECT FROM pg_replication_slots WHERE active"):
                 break
             run_sql(shop.server, "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE active")

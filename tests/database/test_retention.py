@@ -152,7 +152,8 @@ def by_definition(ordered: list[Candidate], count: int, form: str) -> set[str]:
 
 def chance(dice: random.Random) -> tuple[list[Candidate], Policy, set[str]]:
     span = dice.choice([3, 40, 800])
-    times = {NOW - datetime.timedelta(minutes=dice.randint(-2 * 1440, span * 1440)) for _ in range(dice.randint(0, 60))}
+    count = dice.randint(0, 60)
+    times = {NOW - datetime.timedelta(minutes=dice.randint(-2 * 1440, span * 1440)) for _unused in range(count)}
     candidates = [one(at, verified=dice.random() < 0.7) for at in times]
     rules = Policy(**({name: dice.choice([0, 0, 1, 2, 5, 12]) for name in FORMS} | {dice.choice(list(FORMS)): 3}))
     return candidates, rules, {each.id for each in candidates if dice.random() < 0.05}
@@ -160,7 +161,7 @@ def chance(dice: random.Random) -> tuple[list[Candidate], Policy, set[str]]:
 
 def test_by_chance() -> None:
     dice = random.Random(SEED)
-    for _ in range(ROUNDS):
+    for _unused in range(ROUNDS):
         candidates, rules, needed = chance(dice)
         dice.shuffle(candidates)
         verdicts = decide(candidates, rules, needed=needed, now=NOW)

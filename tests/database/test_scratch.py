@@ -175,7 +175,7 @@ def test_a_signal_ends_it_with_everything_cleaned_up(place: Any, cluster: Any, s
     program = started(place, small)
     until(lambda: restoring(place), "the restore is at work")
     program.send_signal(how)
-    out, _ = program.communicate(timeout=PATIENCE)
+    out, _unused = program.communicate(timeout=PATIENCE)
     assert json.loads(out.splitlines()[-1])["error"]["code"] == "interrupted"
     assert not list(place.scratch.iterdir())
     assert processes_in(place.scratch) == []

@@ -113,9 +113,14 @@ class Project:
         """Start it; the request is written, the answer is for ``answer``."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "DJANGO", "PYTHON"))}
         process = subprocess.Popen(
-            [self.python, str(PROGRAM), verb], cwd=self.root, text=True, env={**kept, **(environment or {}),
-            "PYTHONDONTWRITEBYTECODE": "1"}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )  # fmt: skip
+            [self.python, str(PROGRAM), verb],
+            cwd=self.root,
+            text=True,
+            env={**kept, **(environment or {}), "PYTHONDONTWRITEBYTECODE": "1"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
         assert process.stdin is not None
         process.stdin.write(json.dumps(self.request(**changes)))
         process.stdin.close()

@@ -174,7 +174,7 @@ def test_a_pooler_is_refused(project: Project) -> None:
 
 
 def _relay(listener: socket.socket, real: str) -> None:
-    client, _ = listener.accept()
+    client, _unused = listener.accept()
     upstream = socket.socket(socket.AF_UNIX)
     upstream.connect(real)
 

@@ -114,6 +114,7 @@ def test_a_host_that_knows_nothing(tmp_path: Path) -> None:
         "lease": None,
         "proven": [],
         "ledger": [],
+        "maintenance": False,
         "waiting": [],
         "schema": [],
         "backups": [],

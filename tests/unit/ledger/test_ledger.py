@@ -203,3 +203,29 @@ def test_backups_behind_retained_releases() -> None:
 
 def test_what_is_no_release_in_front_of_users_proves_nothing() -> None:
     assert _ledger.proven([entry("1", "r1", action="migrate"), entry("2", "r1", action="restore")]) == []
+
+
+def test_what_a_run_meant_counts_until_it_says_what_it_did() -> None:
+    meant = {**migrated("1", "r1", "a.1", "a.2"), "action": "migrate", "outcome": "started"}
+    assert [one["applied"] for one in _ledger.schema_changes([meant])] == [["a.1", "a.2"]], "it died"
+    said = migrated("1", "r1", "a.1", at=NOW + 9)
+    assert [one["applied"] for one in _ledger.schema_changes([meant, said])] == [["a.1"]]
+    assert _ledger.schema_changes([meant, entry("1", "r1", outcome="failed")]) == []
+    other = entry("2", "r1")
+    assert [one["applied"] for one in _ledger.schema_changes([meant, other])] == [["a.1", "a.2"]]
+
+
+def test_what_has_to_wait() -> None:
+    deploy = {**migrated("1", "r1"), "database": {"applied": ["a.1"], "waiting": ["a.2"]}}
+    begun = {**migrated("1-after", "r1", "a.2"), "action": "migrate", "outcome": "started"}
+    done = {**begun, "outcome": "succeeded"}
+    assert _ledger.waiting([deploy]) == _ledger.waiting([deploy, begun]) == ["a.2"]
+    assert _ledger.waiting([deploy, begun, done]) == []
+    assert _ledger.waiting([deploy, entry("2", "r0", action="rollback")]) == []
+
+
+def test_what_a_restore_took_from_the_live_release_waits_again() -> None:
+    before, live = migrated("1", "r1", "a.1"), migrated("2", "r2", "a.2", at=NOW + 60)
+    back = {**entry("3", "r2", action="restore"), "database": {"applied": [], "restored": before["time"]}}
+    assert _ledger.waiting([before, live, back]) == ["a.2"]
+    assert _ledger.waiting([before, live, {**back, "release": "r1"}]) == [], "of another release"

@@ -15,7 +15,7 @@ from ansible_collections.slipway.webapp.plugins.module_utils._errors import Slip
 from ansible_collections.slipway.webapp.plugins.module_utils._installation import Package
 
 FILES = {"__init__.py": "", "cli.py": "print('one')\n", "inner/__init__.py": "", "inner/fine.sql": "SELECT 1\n"}
-LAUNCHER = f"#!{sys.executable}\nimport slipway_thing.cli\n"
+LAUNCHER = "import slipway_thing.cli\n"
 
 
 def package(tmp_path: Path, *, launcher: str = LAUNCHER, **files: str) -> Package:
@@ -31,7 +31,7 @@ def install(wanted: Package) -> list[str]:
 
 def test_it_runs_and_a_second_time_nothing_is_done(tmp_path: Path) -> None:
     assert install(package(tmp_path)) == ["package", "launcher"]
-    done = subprocess.run([tmp_path / "slipway-thing"], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, tmp_path / "slipway-thing"], capture_output=True, text=True, check=True)
     assert done.stdout == "one\n"
     assert (tmp_path / "slipway_thing" / "inner" / "fine.sql").read_text() == "SELECT 1\n"
     assert install(package(tmp_path)) == []
@@ -60,7 +60,7 @@ def test_what_does_not_compile_replaces_nothing(tmp_path: Path) -> None:
 
 def test_a_crash_in_the_middle_is_repaired(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wanted = package(tmp_path)
-    monkeypatch.setattr(os, "rename", lambda *_names: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(os, "rename", lambda *_names: (_unused for _unused in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         install(wanted)
     monkeypatch.undo()

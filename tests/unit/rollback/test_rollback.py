@@ -99,23 +99,28 @@ def test_a_refusal_lists_what_can_be_chosen() -> None:
     assert choices({"a": TWO}, "a") == [Pair("r1", "c1")]
 
 
-def proven(release: str, time: str, *, previous: tuple[str, str] | None = None) -> dict[str, Any]:
-    return {**entry(release, previous=previous), "time": time}
+def at(hour: str) -> str:
+    return f"2026-11-21T{hour}:00:00Z"
 
 
-def change(time: str, *breaks: str, backup: str = "b1", release: str = "r3") -> dict[str, Any]:
-    return {
-        "time": time,
-        "release": release,
-        "applied": ["a.1", *breaks],
-        "breaks_old_code": [*breaks],
-        "backup": backup,
-    }
+def backup(hour: str) -> str:
+    """The id of a backup that was begun then."""
+    return f"20261121T{hour}0000Z-0a1b2c3d"
+
+
+def proven(release: str, hour: str, *, previous: tuple[str, str] | None = None) -> dict[str, Any]:
+    return {**entry(release, previous=previous), "time": at(hour)}
+
+
+def change(hour: str, *breaks: str, begun: str = "08", release: str = "r3") -> dict[str, Any]:
+    applied = ["a.1", *breaks]
+    told = {"applied": applied, "breaks_old_code": [*breaks], "backup": backup(begun)}
+    return {"time": at(hour), "release": release, **told}
 
 
 def history(*changes: dict[str, Any]) -> dict[str, Any]:
-    """r1, r2 and r3 were deployed at 10, 20 and 30 o'clock; r3 is live."""
-    pairs = [proven("r3", "30", previous=("r2", "c1")), proven("r2", "20", previous=("r1", "c1")), proven("r1", "10")]
+    """r1, r2 and r3 were deployed at 10, 12 and 14 o'clock; r3 is live."""
+    pairs = [proven("r3", "14", previous=("r2", "c1")), proven("r2", "12", previous=("r1", "c1")), proven("r1", "10")]
     return {**info(live=("r3", "c1"), proven=pairs, releases=["r1", "r2", "r3"]), "schema": [*changes]}
 
 
@@ -123,11 +128,12 @@ def history(*changes: dict[str, Any]) -> dict[str, Any]:
     ("changes", "safe"),
     [
         ((), True),
-        ((change("30"),), True),
-        ((change("30", "a.2"),), False),
-        ((change("31", "a.2"),), False),
-        ((change("20", "a.2"), change("30")), True),
-        ((change("25", "a.2", release="rx"),), False),  # a deploy that failed afterwards
+        ((change("14"),), True),
+        ((change("14", "a.2", begun="13"),), False),
+        ((change("15", "a.2", begun="13"),), False),
+        ((change("12", "a.2", release="r2"), change("14")), True),
+        ((change("13", "a.2", begun="13", release="r2"),), True),  # its own, that had to wait
+        ((change("13", "a.2", begun="13", release="rx"),), False),  # a deploy that failed afterwards
     ],
 )
 def test_a_release_that_the_schema_broke_is_refused(changes: tuple[dict[str, Any], ...], safe: bool) -> None:
@@ -137,27 +143,38 @@ def test_a_release_that_the_schema_broke_is_refused(changes: tuple[dict[str, Any
         return
     with pytest.raises(SlipwayError, match="r2 cannot run on the database as it is now") as refused:
         choose(infos, primary="a")
-    for said in ("a.2", "restore_database=b1", "accept_schema=true"):
+    for said in ("a.2", f"restore_database={backup('13')}", "accept_schema=true"):
         assert said in str(refused.value)
     assert choose(infos, primary="a", accept_schema=True).pair == Pair("r2", "c1")
-    assert choose(infos, primary="a", restored="b1").pair == Pair("r2", "c1")
+    assert choose(infos, primary="a", restored=changes[0]["backup"].replace("T1300", "T1259")).pair == Pair("r2", "c1")
 
 
 def test_a_restore_undoes_only_what_is_newer_than_its_backup() -> None:
-    infos = {"a": history(change("20", "a.2", backup="b1"), change("30", "a.3", backup="b2"))}
-    assert choose(infos, primary="a", release="r2", restored="b2").pair == Pair("r2", "c1")
-    with pytest.raises(SlipwayError, match=r"a\.2, applied 20"):
-        choose(infos, primary="a", release="r1", restored="b2")
-    assert choose(infos, primary="a", release="r1", restored="b1").pair == Pair("r1", "c1")
+    infos = {"a": history(change("12", "a.2", begun="11", release="r2"), change("14", "a.3", begun="13"))}
+    assert choose(infos, primary="a", release="r2", restored=backup("13")).pair == Pair("r2", "c1")
+    with pytest.raises(SlipwayError, match=r"a\.2, applied 2026-11-21T12"):
+        choose(infos, primary="a", release="r1", restored=backup("13"))
+    assert choose(infos, primary="a", release="r1", restored=backup("11")).pair == Pair("r1", "c1")
+
+
+def test_a_backup_of_before_the_releases_own_migrations_is_refused() -> None:
+    infos = {"a": history(change("12", begun="11", release="r2"), change("14", "a.3", begun="13"))}
+    with pytest.raises(SlipwayError, match=r"older than what release r2 needs.*\n.*a\.1"):
+        choose(infos, primary="a", release="r2", restored=backup("11"))
+
+
+def test_what_is_no_backup_is_refused() -> None:
+    with pytest.raises(SlipwayError, match="is not the id of a backup"):
+        choose({"a": history(change("14", "a.3"))}, primary="a", restored="yesterday")
 
 
 def test_the_refusal_offers_the_releases_that_fit() -> None:
     pairs = [
-        proven("r3", "30", previous=("r2", "c1")),
-        {**entry("r4", action="rollback"), "time": "40"},
-        proven("r2", "20"),
+        proven("r3", "14", previous=("r2", "c1")),
+        {**entry("r4", action="rollback"), "time": at("16")},
+        proven("r2", "12"),
     ]
-    state = {**info(live=("r3", "c1"), proven=pairs, releases=["r2", "r3", "r4"]), "schema": [change("35", "a.2")]}
+    state = {**info(live=("r3", "c1"), proven=pairs, releases=["r2", "r3", "r4"]), "schema": [change("15", "a.2")]}
     with pytest.raises(SlipwayError, match="release=r4") as refused:
         choose({"a": state}, primary="a", release="r2")
     assert "release=r2" not in str(refused.value)

@@ -33,6 +33,12 @@ AGE = {"tool": "age", "recipients": ["age1x"]}
         ("webapp_backup_offsite", {"tool": "rclone"}, "webapp_backup_offsite.remote"),
         ("webapp_backup_offsite_environment", {"a-b": "x"}, "webapp_backup_offsite_environment.a-b"),
         ("webapp_backup_offsite_environment", {"A": 1}, "webapp_backup_offsite_environment.A"),
+        ("webapp_backup_offsite_secrets", {"A": "short"}, "webapp_backup_offsite_secrets.A"),
+        (
+            "webapp_backup_offsite",
+            {"tool": "restic", "repository": "rest:https://a:hunter2@b/"},
+            "webapp_backup_offsite.repository",
+        ),
         ("webapp_backup_physical_directory", "pgbackrest", "webapp_backup_physical_directory"),
         ("webapp_backup_physical_directory", "/a%b", "webapp_backup_physical_directory"),
         ("webapp_backup_physical_retention", 0, "webapp_backup_physical_retention"),
@@ -67,6 +73,17 @@ def test_a_rehearsal_needs_a_whole_copy() -> None:
     found = check_rules({"webapp_backup_rehearse": True, "webapp_backup_level": "data"}, host="web1")
     assert [problem.name for problem in found] == ["webapp_backup_level"]
     assert check_rules({"webapp_backup_rehearse": False, "webapp_backup_level": "data"}, host="web1") == []
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"webapp_backup_max_age": 3600, "webapp_backup_timeout": 7200},
+        {"webapp_restore_after_failed_migration": True, "webapp_backup_encryption": AGE},
+    ],
+)
+def test_what_cannot_be_together(values: dict[str, Any]) -> None:
+    assert [problem.name for problem in check_rules(values, host="web1")] == [next(iter(values))]
 
 
 def test_a_command_needs_its_words() -> None:

@@ -6,6 +6,8 @@ A copy elsewhere is made of what stays here, so of the ciphertext; and nothing o
 
 from __future__ import annotations
 
+import contextlib
+import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,20 @@ from .catalogue import Entry
 from .manifest import Manifest
 from .processes import Deadline
 from .request import Take
+
+
+def needed(ledger: str, releases: str) -> list[str]:
+    """The backups that a ledger names behind what the releases that are still there did to the database."""
+    if not ledger:
+        return []
+    found = []
+    with contextlib.suppress(FileNotFoundError):
+        for line in Path(ledger).read_text(encoding="utf-8", errors="replace").splitlines():
+            with contextlib.suppress(ValueError, TypeError, KeyError):
+                entry = json.loads(line)
+                if (Path(releases) / str(entry["release"])).is_dir():
+                    found.append(str(entry["database"]["backup"]))
+    return [one for one in found if one]
 
 
 @dataclass(frozen=True)
@@ -50,5 +66,5 @@ class Aftercare:
         directory = Path(self.take.directory)
         if self.offsite:
             manifest = offsite.copy(Entry(directory / manifest["id"], manifest), self.offsite, deadline).manifest
-        keep = (*self.take.keep, manifest["id"])
+        keep = (*self.take.keep, *needed(self.take.ledger, self.take.releases), manifest["id"])
         return {"backup": manifest, "pruned": prune.prune(directory, self.take.app, self.retention, keep)}

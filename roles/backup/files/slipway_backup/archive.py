@@ -130,7 +130,7 @@ def _named_files(archive: Path, entries: list[toc.Entry]) -> Iterator[tuple[Path
             yield archive / (entry.file + compression_suffix(archive, entry.file)), entry, 0
             continue
         for line in _large_object_list(archive / entry.file):
-            oid, _, name = line.partition(" ")
+            oid, _unused, name = line.partition(" ")
             yield archive / (name + compression_suffix(archive, name)), entry, int(oid)
 
 
@@ -140,7 +140,7 @@ def _large_object_list(path: Path) -> list[str]:
     except (OSError, UnicodeDecodeError) as error:
         raise damaged(f"{path.name}: {error}") from error
     for line in lines:
-        oid, _, name = line.partition(" ")
+        oid, _unused, name = line.partition(" ")
         if not oid.isdigit() or "/" in name or not name.startswith("blob_"):
             raise damaged(f"{path.name}: {line!r}")
     return lines
@@ -150,19 +150,19 @@ def decode(archive: Path, *, jobs: int, deadline: Deadline) -> Contents:
     """Read every file to its end, ``jobs`` at once; raises BackupError archive_damaged."""
     contents = Contents(toc.read(archive))
     named = sorted(_named_files(archive, contents.entries), key=lambda item: -item[0].stat().st_size)
-    paths = [path for path, _, _ in named]
+    paths = [item[0] for item in named]
     plain = sorted({archive / toc.NAME, *(archive / e.file for e in contents.entries if e.kind == "BLOBS")})
     _refuse_strangers(archive, {*paths, *plain})
     with ThreadPoolExecutor(jobs) as pool:
-        work = [pool.submit(_read, path, archive, entry.kind, deadline) for path, entry, _ in named]
+        work = [pool.submit(_read, path, archive, entry.kind, deadline) for path, entry, _unused in named]
         work += [pool.submit(_read, path, archive, "", deadline) for path in plain]
         try:
             found = [item.result() for item in work]
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
             raise
-    contents.files = sorted((file for file, _ in found), key=lambda file: str(file["path"]))
-    for (_, entry, oid), (_, stream) in zip(named, found, strict=False):
+    contents.files = sorted((file for file, _unused in found), key=lambda file: str(file["path"]))
+    for (_path, entry, oid), (_file, stream) in zip(named, found, strict=False):
         if entry.kind == "BLOBS":
             contents.large_objects[oid] = stream.sha256
         else:

@@ -148,7 +148,7 @@ def _sound(path: Path, found: dict[str, Any]) -> Entry | Problem:
     """An entry whose times can be read and whose files lie inside it: nobody is led elsewhere by a manifest."""
     entry = Entry(path, found)
     try:
-        _ = entry.at
+        _unused = entry.at
         names = [one["path"] for one in found["files"]] + [found["encryption"].get("file", "archive.tar")]
         inside = all(not os.path.isabs(name) and ".." not in Path(name).parts for name in names)
         if inside and found["status"] in STATUSES:

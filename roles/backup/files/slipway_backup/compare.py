@@ -127,7 +127,7 @@ class Hasher:
         for number, table in enumerate(ordered):
             queue.put((number, table, streams[table.key].bytes))
         with ThreadPoolExecutor(self._jobs) as pool:
-            parts = [pool.submit(self._work, queue) for _ in range(self._jobs)]
+            parts = [pool.submit(self._work, queue) for _unused in range(self._jobs)]
             found: dict[tuple[str, str], str] = {}
             for part in parts:
                 found.update(part.result())

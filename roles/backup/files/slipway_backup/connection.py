@@ -108,7 +108,7 @@ class Database:
 def pin(connection: Connection) -> None:
     """Set what text output depends on, for the session."""
     values = list(PINNED.items())
-    query = "SELECT " + ", ".join("pg_catalog.set_config(%s, %s, false)" for _ in values)
+    query = "SELECT " + ", ".join("pg_catalog.set_config(%s, %s, false)" for _unused in values)
     connection.execute(query, [part for pair in values for part in pair])
     connection.execute(
         "SELECT pg_catalog.set_config(name, '0', false) FROM pg_catalog.pg_settings WHERE name = 'transaction_timeout'"

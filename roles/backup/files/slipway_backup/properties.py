@@ -96,7 +96,7 @@ def _settings(name: str, settings: list[dict[str, Any]]) -> list[str]:
             f"ROLE {quoted(one['role'])} IN DATABASE {quoted(name)}" if one["role"] else f"DATABASE {quoted(name)}"
         )
         for line in one["settings"]:
-            variable, _, value = line.partition("=")
+            variable, _unused, value = line.partition("=")
             statements.append(f"ALTER {subject} SET {quoted(*variable.split('.'))} TO {_value(variable, value)}")
     return statements
 

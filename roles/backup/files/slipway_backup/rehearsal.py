@@ -13,6 +13,7 @@ from .processes import Account, Command, Deadline, Running
 from .request import Rehearse
 from .scratch import PORT, SUPERUSER, Scratch
 
+_SHORTEST_SECRET = 4  # characters
 _LONGEST_ANSWER = 64 << 20  # bytes
 
 
@@ -34,11 +35,13 @@ def run(scratch: Scratch, database: str, wanted: Rehearse, deadline: Deadline) -
             status = running.wait(deadline)
             answer = _answer(out)
             if answer is None:
-                raise running.failure(
+                failure = running.failure(
                     status, "rehearsal_failed", "The rehearsal gave no answer", next_step="see its message"
                 )
+                failure.found = _masked(failure.found, wanted)
+                raise failure
     if not answer.get("ok"):
-        error = answer.get("error") or {}
+        error = json.loads(_masked(json.dumps(answer.get("error") or {}), wanted))
         raise BackupError(
             "rehearsal_failed",
             "The migrations failed on the restored copy of the database; the database itself was not touched",
@@ -49,6 +52,15 @@ def run(scratch: Scratch, database: str, wanted: Rehearse, deadline: Deadline) -
         )
     result: dict[str, Any] = answer.get("result") or {}
     return result
+
+
+def _masked(text: str, wanted: Rehearse) -> str:
+    """Without the values of the release's secrets, as they are and as JSON writes them: it is written down."""
+    values = [wanted.environment.get(name, "") for name in wanted.secrets]
+    for value in sorted({form for one in values for form in (one, json.dumps(one)[1:-1])}, key=len, reverse=True):
+        if len(value) >= _SHORTEST_SECRET:
+            text = text.replace(value, "********")
+    return text
 
 
 def _answer(out: Any) -> dict[str, Any] | None:

@@ -63,10 +63,11 @@ def _typed(hint: Any, value: object, name: str) -> Any:
 def _plain(hint: Any, value: object, name: str) -> Any:
     if hint is Any:
         return value
-    if hint is float and type(value) is int:
-        return float(value)
-    # An exact look: True is an int to isinstance, and no number of jobs.
-    if type(value) is hint:
+    # True is an int to isinstance, and no number of jobs.
+    number = isinstance(value, int) and not isinstance(value, bool)
+    if hint is float and number:
+        return float(typing.cast(int, value))
+    if number if hint is int else isinstance(value, hint):
         if isinstance(value, str) and "\0" in value:
             raise refused(name, found="a NUL character", expected="text without it")
         return value
@@ -107,6 +108,7 @@ class Rehearse:
     cwd: str
     command: tuple[str, ...]
     environment: dict[str, str] = field(default_factory=dict)
+    secrets: tuple[str, ...] = ()  # names in ``environment`` whose values are never written down
     request: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -138,6 +140,8 @@ class Take:
     binaries: str = ""  # where pg_dump and the server are; empty: the distribution's for the major version
     retention: dict[str, Any] = field(default_factory=dict)
     keep: tuple[str, ...] = ()
+    ledger: str = ""  # backups that it names for what is in ``releases`` are kept, too
+    releases: str = ""
     encryption: dict[str, Any] = field(default_factory=dict)
     offsite: dict[str, Any] = field(default_factory=dict)
     rehearse: Rehearse | None = None

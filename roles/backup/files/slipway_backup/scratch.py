@@ -262,7 +262,7 @@ def _give(path: Path, account: Account) -> None:
 def size(directory: Path) -> int:
     """Bytes that a tree takes on the disk; what vanishes meanwhile counts nothing."""
     total = 0
-    for root, _, names in os.walk(directory):
+    for root, _unused, names in os.walk(directory):
         for name in names:
             with contextlib.suppress(OSError):
                 total += os.lstat(os.path.join(root, name)).st_blocks * 512

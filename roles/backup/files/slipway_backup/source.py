@@ -128,7 +128,7 @@ class Source:
         so one that came between could empty a table for some of the readers and not for others.
         """
         wanted = _table_names(self)
-        for _ in range(_ATTEMPTS):
+        for _unused in range(_ATTEMPTS):
             self.connection.rollback()
             self.connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
             self.connection.read_only = True
@@ -278,7 +278,7 @@ def sequence_values(ask: Any, names: Sequence[tuple[str, str, bool]]) -> list[Se
         batch = names[start : start + _BATCH]
         query = " UNION ALL ".join(
             f"SELECT {index}, last_value, is_called FROM {quoted(schema, name)}"
-            for index, (schema, name, _) in enumerate(batch)
+            for index, (schema, name, _unused) in enumerate(batch)
         )
         for index, last_value, is_called in sorted(ask(query)):
             schema, name, ascends = batch[index]
@@ -363,7 +363,7 @@ def _roles(source: Source) -> tuple[list[dict[str, Any]], list[tuple[str, str]]]
         JOIN pg_catalog.pg_roles m ON m.oid = a.member WHERE m.rolname = ANY(%s) ORDER BY 1, 2""",
         ([role["name"] for role in roles],),
     )
-    return roles, [(group, member) for group, member in memberships]
+    return roles, [(str(group), str(member)) for group, member in memberships]
 
 
 def _properties(source: Source) -> dict[str, Any]:

@@ -101,7 +101,7 @@ def parse(data: bytes) -> list[Entry]:
     count = reader.integer()
     if count < 0:
         raise ValueError(f"{count} items")
-    entries = [_entry(reader, version) for _ in range(count)]
+    entries = [_entry(reader, version) for _unused in range(count)]
     if not reader.at_end():
         raise ValueError("more bytes than items")
     return entries
@@ -128,9 +128,9 @@ def _header(reader: _Reader) -> tuple[int, int]:
         reader.byte()  # compression algorithm
     else:
         reader.integer()  # compression level
-    for _ in range(7):
+    for _unused in range(7):
         reader.integer()  # when: seconds to years, and daylight saving time
-    for _ in ("database", "server version", "pg_dump version"):
+    for _unused in ("database", "server version", "pg_dump version"):
         reader.text()
     return version
 

@@ -115,7 +115,7 @@ def _add_constraint(table: str, match: re.Match[str]) -> list[Effect]:
 def _type(table: str, match: re.Match[str]) -> list[Effect]:
     # Whether it rewrites depends on the old type, which only the catalogue knows: classify.judge looks.
     column = canonical(match["column"])
-    new_type, _, using = match["rest"].strip().partition(" USING ")
+    new_type, _unused, using = match["rest"].strip().partition(" USING ")
     # Django writes USING "x"::type: the same cast as without it.
     plain = not using or using.replace('"', "") == f"{shown(column)}::{new_type}"
     new_type = new_type.lower() if plain and " COLLATE " not in new_type.upper() else ""

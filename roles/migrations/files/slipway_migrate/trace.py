@@ -43,7 +43,7 @@ class Tracer:
         self._sampler: threading.Thread | None = None
 
     def __enter__(self) -> Tracer:
-        self._existing = {oid: (name, node) for oid, name, node, _ in self._adapter.fetch(_RELATIONS)}
+        self._existing = {oid: (name, node) for oid, name, node, _unused in self._adapter.fetch(_RELATIONS)}
         if not self._atomic:
             self._sampler = threading.Thread(target=self._sample, args=(self._adapter.connect(),), daemon=True)
             self._sampler.start()
@@ -60,7 +60,7 @@ class Tracer:
             for times in self._seen.values():
                 times[1] = end
         if error is None:
-            now = {oid: node for oid, _, node, kind_ in self._adapter.fetch(_RELATIONS) if kind_ != "p"}
+            now = {oid: node for oid, _unused, node, kind_ in self._adapter.fetch(_RELATIONS) if kind_ != "p"}
             self._rewrites = sorted(
                 name for oid, (name, node) in self._existing.items() if oid in now and now[oid] != node
             )

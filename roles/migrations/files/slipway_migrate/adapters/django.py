@@ -117,7 +117,7 @@ class DjangoAdapter(Adapter):
                 expected="one last migration for each application",
                 next_step="run makemigrations --merge and commit the result",
             )
-        plan = [migration for migration, _ in executor.migration_plan(executor.loader.graph.leaf_nodes())]
+        plan = [migration for migration, _unused in executor.migration_plan(executor.loader.graph.leaf_nodes())]
         migrations = [self._migration(each, executor.loader.graph, plan) for each in plan]
         if detail and plan:
             self._describe(executor, plan, migrations)
