@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from slipway_backup import cli, manifest, restore
+from slipway_backup import aftercare, cli, manifest, restore
 from slipway_backup.errors import BackupError
 
 from tests.database.backups import Shop, run_sql

@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import shutil
+import stat
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -23,6 +25,8 @@ from .source import CHECKSUM, Facts, SequenceValue, Table, per_table, quoted, se
 
 _SMALL = 1 << 16  # bytes of a stream that is hashed here; of a larger one, the server's own process is faster
 _LARGE_OBJECT_PIECE = 4 << 20
+_LONGEST_TIMEOUT = (1 << 31) - 1  # milliseconds
+_LONGEST_HASH = 200  # bytes of a program's answer
 _SETVAL = re.compile(r", (-?\d+), (true|false)\);\s*\Z")
 
 
@@ -145,9 +149,13 @@ class Hasher:
                     number, table, size = queue.get_nowait()
                 except Empty:
                     return found
-                self._deadline.left()
+                # The server ends a statement that takes longer: nothing else could while it works.
+                limit = min(int(self._deadline.left() * 1000) + 1000, _LONGEST_TIMEOUT)
+                connection.execute(f"SET statement_timeout = {limit}")
                 try:
                     found[table.key] = self._one(connection, number, table, size)
+                except psycopg.errors.QueryCanceled as error:
+                    raise self._deadline.passed() from error
                 except psycopg.Error as error:
                     raise self._scratch.stopped() or _unreadable(table, error) from error
 
@@ -167,7 +175,27 @@ class Hasher:
 
 
 def _first_word(path: Path) -> str:
-    return path.read_text().split()[0].lstrip("\\")
+    """The hash in a program's answer. The server's user owns the directory, so it is no more trusted than the copy."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise _no_hash(path, error.strerror or str(error)) from error
+    with open(handle, "rb") as file:
+        data = file.read(_LONGEST_HASH + 1) if stat.S_ISREG(os.fstat(handle).st_mode) else b""
+    words = data.decode(errors="replace").split()
+    if not words or len(data) > _LONGEST_HASH:
+        raise _no_hash(path, f"{len(data)} bytes" if data else "no regular file with something in it")
+    return words[0].lstrip("\\")
+
+
+def _no_hash(path: Path, found: str) -> BackupError:
+    return BackupError(
+        "copy_unreadable",
+        f"{path} does not hold the hash of a table",
+        found=found,
+        expected=f"a file of at most {_LONGEST_HASH} bytes, written by the throwaway server",
+        next_step="look who else works as the server's user, then repeat",
+    )
 
 
 def _shell(text: str) -> str:
@@ -192,7 +220,7 @@ def copy_source(table: Table) -> str:
     return f"{table.sql} ({columns})" if columns else table.sql
 
 
-def streams(contents: Contents, hashes: Mapping[tuple[str, str], str]) -> list[str]:
+def streams(contents: Contents, hashes: dict[tuple[str, str], str]) -> list[str]:
     """The hash of each table of the copy against that of its stream in the archive."""
     return [
         f"{quoted(*key)}: SHA-256 {hashes.get(key, 'none')} in the copy, {stream.sha256} in the archive"
@@ -248,7 +276,7 @@ def schema(connection: Connection, facts: Facts) -> tuple[list[str], list[str], 
             )
             line = installed[name]
         source.append(line)
-    return fingerprint.difference(source, copy), notes, fingerprint.digest(copy)
+    return fingerprint.difference(source, copy), notes, fingerprint.digest(fingerprint.as_if(copy, facts.extensions))
 
 
 def ownership(connection: Connection, facts: Facts) -> list[str]:

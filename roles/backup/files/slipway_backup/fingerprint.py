@@ -70,10 +70,12 @@ _PARTS = (
     FROM pg_catalog.pg_constraint k LEFT JOIN own_class c ON c.oid = k.conrelid
     WHERE NOT (k.contype = 'f' AND k.conparentid <> 0) AND k.contype <> 't'
       AND (c.oid IS NOT NULL OR k.contypid IN (SELECT oid FROM own_type))""",
+    # Only those that pg_dump carries over: what a failed CREATE INDEX CONCURRENTLY leaves, it does not.
     """SELECT 'index', c.name, pg_catalog.concat_ws(' ', i.indisvalid, i.indisclustered, i.indisreplident,
       pg_catalog.pg_get_indexdef(i.indexrelid), c.reloptions)
     FROM pg_catalog.pg_index i JOIN own_class c ON c.oid = i.indexrelid
-    JOIN own_class t ON t.oid = i.indrelid""",
+    JOIN own_class t ON t.oid = i.indrelid
+    WHERE (i.indisvalid OR t.relkind = 'p') AND i.indisready""",
     """SELECT 'statistics', pg_catalog.format('%I.%I', n.nspname, s.stxname), pg_catalog.pg_get_statisticsobjdef(s.oid)
     FROM pg_catalog.pg_statistic_ext s JOIN own_namespace n ON n.oid = s.stxnamespace""",
     """SELECT 'sequence', c.name, pg_catalog.concat_ws(' ', seqtypid::regtype, seqstart, seqincrement, seqmax, seqmin,
@@ -134,6 +136,12 @@ _PARTS = (
         AND e.oid = d.objoid)""",
 )
 _TEXT = _OWN + " SELECT * FROM (" + "\nUNION ALL ".join(_PARTS) + ") lines(kind, name, definition)"
+_UNUSABLE = (
+    _OWN
+    + """ SELECT c.name, t.name FROM pg_catalog.pg_index i JOIN own_class c ON c.oid = i.indexrelid
+    JOIN own_class t ON t.oid = i.indrelid
+    WHERE NOT ((i.indisvalid OR t.relkind = 'p') AND i.indisready) ORDER BY c.name"""
+)
 # Who owns what and who may do what. An owner's default rights are written out, since a restore writes them out too.
 _OWNED = (
     ("pg_namespace", "nspowner", "nspacl", "n"),
@@ -189,6 +197,14 @@ def lines(connection: Connection) -> list[str]:
     return _sorted(connection, _TEXT)
 
 
+def unusable_indexes(connection: Connection) -> list[str]:
+    """In words, each index that no archive holds, because the server does not use it either."""
+    return [
+        f"index {index} of {table} is invalid (its CREATE INDEX CONCURRENTLY failed or is at work): not in the archive"
+        for index, table in rows(connection, _UNUSABLE)
+    ]
+
+
 def ownership(connection: Connection) -> list[str]:
     """Owners and privileges in the same form. They are compared with a restored copy, not part of the fingerprint."""
     return _sorted(connection, _OWNERSHIP)
@@ -209,6 +225,15 @@ def digest(text: list[str]) -> str:
 def fingerprint(connection: Connection) -> str:
     """The schema's fingerprint (SHA-256 in hex), as the connection's transaction sees it."""
     return digest(lines(connection))
+
+
+def as_if(text: list[str], extensions: list[dict[str, str]]) -> list[str]:
+    """Lines as they were with extensions of these versions: an archive names none, a restore takes the installed."""
+    versions = {item["name"]: f"{item['version']} {item['schema']}" for item in extensions}
+    parts = [line.split("\t") for line in text]
+    return sorted(
+        "\t".join((*part[:2], versions.get(part[1], part[2])) if part[0] == "extension" else part) for part in parts
+    )
 
 
 def normal(text: list[str]) -> list[str]:

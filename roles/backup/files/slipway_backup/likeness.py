@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+from dataclasses import dataclass
 from typing import Any
 
 import psycopg
@@ -19,8 +20,16 @@ from .source import Source, Table, quoted, sequence_values, tables
 LOCK_WAIT_SECONDS = 30
 
 
-def require(database: Database, manifest: dict[str, Any], deadline: Deadline) -> int:
-    """The number of rows that were compared; raises BackupError restored_differs naming each thing that differs."""
+@dataclass(frozen=True)
+class Likeness:
+    """How many ``rows`` were compared, and what is only worth a note."""
+
+    rows: int
+    notes: list[str]
+
+
+def require(database: Database, manifest: dict[str, Any], deadline: Deadline) -> Likeness:
+    """Raises BackupError restored_differs naming each thing that differs."""
     with contextlib.closing(Source(database, lock_wait_seconds=LOCK_WAIT_SECONDS)) as restored:
         found = [
             *_tables(restored, manifest, deadline),
@@ -28,6 +37,7 @@ def require(database: Database, manifest: dict[str, Any], deadline: Deadline) ->
             *_large_objects(restored, manifest, deadline),
             *_schema(restored, manifest),
         ]
+        notes = _versions(restored, manifest)
     if found:
         raise BackupError(
             "restored_differs",
@@ -37,7 +47,7 @@ def require(database: Database, manifest: dict[str, Any], deadline: Deadline) ->
             next_step="use another backup; the live database is as it was",
             details={"differences": found[:1000]},
         )
-    return sum(table["rows"] for table in manifest["tables"])
+    return Likeness(sum(table["rows"] for table in manifest["tables"]), notes)
 
 
 def _tables(restored: Source, manifest: dict[str, Any], deadline: Deadline) -> list[str]:
@@ -99,9 +109,24 @@ def _large_objects(restored: Source, manifest: dict[str, Any], deadline: Deadlin
 
 
 def _schema(restored: Source, manifest: dict[str, Any]) -> list[str]:
-    """Only a backup of level full knows how its schema prints after a restore."""
+    """Only a backup of level full knows how its schema prints after a restore.
+
+    Another version of an extension is no reason to refuse: this server has no other one.
+    """
     known = {manifest["schema_fingerprint"], manifest["restored_fingerprint"]}
     if not manifest["restored_fingerprint"]:
         return []
-    found = fingerprint.fingerprint(restored.connection)
-    return [] if found in known else [f"a schema with fingerprint {found} instead of {' or '.join(sorted(known))}"]
+    lines = fingerprint.lines(restored.connection)
+    found = fingerprint.digest(lines)
+    if {found, fingerprint.digest(fingerprint.as_if(lines, manifest["extensions"]))} & known:
+        return []
+    return [f"a schema with fingerprint {found} instead of {' or '.join(sorted(known))}"]
+
+
+def _versions(restored: Source, manifest: dict[str, Any]) -> list[str]:
+    installed = dict(restored.rows("SELECT extname, extversion FROM pg_catalog.pg_extension"))
+    return [
+        f"extension {one['name']}: {one['version']} in the backup, {installed[one['name']]} here"
+        for one in manifest["extensions"]
+        if installed.get(one["name"], one["version"]) != one["version"]
+    ]

@@ -84,10 +84,10 @@ def create_database(scratch: Scratch, facts: Facts) -> list[str]:
             plain = {"locale_provider": "c", "collate": "C", "ctype": "C", "icu_locale": None}
             connection.execute(properties.creation(name, {**facts.identity, **plain}, owner, version=version))
             notes = [f"locale: {str(error).strip()}; the copy has C, so the order in indexes on text is not proven"]
-        return notes + _set_monetary_locale(connection, name, facts.lc_monetary)
+        return notes + set_monetary_locale(connection, name, facts.lc_monetary)
 
 
-def _set_monetary_locale(connection: Connection, name: str, locale: str) -> list[str]:
+def set_monetary_locale(connection: Connection, name: str, locale: str) -> list[str]:
     """Values of type money are printed and read after it, and pg_dump does not pin it."""
     try:
         connection.execute(f"ALTER DATABASE {quoted(name)} SET lc_monetary = {properties.literal(locale)}")
@@ -118,6 +118,7 @@ class Loader:
             self.scratch.binaries.path("pg_restore"),
             "--exit-on-error",
             "--no-password",
+            "--no-tablespaces",  # this server has none but its own
             "--format=directory",
             f"--dbname={_conninfo_name(self.database)}",
             f"--jobs={self.jobs if part.parallel else 1}",

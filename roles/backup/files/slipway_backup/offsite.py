@@ -9,6 +9,7 @@ right to delete them, and who breaks into it has none.
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import tarfile
 import tempfile
@@ -24,6 +25,7 @@ from .processes import Command, Deadline, Running, output
 from .streams import Hashing, piped
 
 TOOLS = ("rclone", "restic")
+_USERINFO = re.compile(r"://[^/\s]*@")
 NEXT = "see the message; the backup itself is good and stays in the catalogue"
 
 
@@ -49,7 +51,12 @@ class Offsite:
     @property
     def destination(self) -> str:
         """Where the copies are, for people."""
-        return self.remote or self.repository
+        return without_userinfo(self.remote or self.repository)
+
+
+def without_userinfo(text: str) -> str:
+    """Text without the user and password in its URLs: the manifest is read by more people than the request."""
+    return _USERINFO.sub("://", text)
 
 
 def parse(given: dict[str, Any]) -> Offsite | None:
@@ -66,7 +73,7 @@ def copy(entry: Entry, wish: Offsite, deadline: Deadline) -> Entry:
         with catalogue.lock(entry.directory, exclusive=False):
             made = _COPIES[wish.tool](entry, wish, deadline)
     except BackupError as error:
-        failed = {"tool": wish.tool, "verified": False, "error": str(error)}
+        failed = {"tool": wish.tool, "verified": False, "error": without_userinfo(str(error))}
         catalogue.change(entry, lambda old: {**old, "offsite": failed})
         error.details.setdefault("backup", entry.id)
         raise

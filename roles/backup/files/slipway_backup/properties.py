@@ -55,6 +55,7 @@ def creation(name: str, identity: dict[str, Any], owner: str, *, version: int) -
 def replay(server: Connection, name: str, properties: dict[str, Any]) -> None:
     """Give a database the properties of the backup's; the comment is left to the swap. Raises BackupError."""
     try:
+        server.execute(f"ALTER DATABASE {quoted(name)} RESET lc_monetary")  # it was set for the load
         for statement in [*_privileges(server, name, properties["acl"]), *_settings(name, properties["settings"])]:
             server.execute(statement)
         server.execute(f"ALTER DATABASE {quoted(name)} CONNECTION LIMIT {int(properties['connection_limit'])}")

@@ -131,6 +131,7 @@ class Work:
     deadline: Deadline
     fresh: str = field(default_factory=lambda: settle.PREFIX + secrets.token_hex(6))
     seconds: dict[str, float] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
     @property
     def manifest(self) -> dict[str, Any]:
@@ -187,6 +188,7 @@ class Work:
             "lost": lost,
             "verified": True,
             "rows": compared,
+            "notes": self.notes,
             "seconds": self.seconds,
         }
 
@@ -255,6 +257,8 @@ class Work:
             server.execute(properties.creation(self.fresh, self.manifest["identity"], owner, version=version))
             comment = properties.literal(settle.MARKER + self.target)
             server.execute(f"COMMENT ON DATABASE {quoted(self.fresh)} IS {comment}")
+            if locale := self.manifest["database_properties"].get("lc_monetary"):
+                self.notes += loading.set_monetary_locale(server, self.fresh, locale)
         except psycopg.Error as error:
             raise _failed("A database to restore into could not be made", error) from error
         query = "SELECT oid::bigint FROM pg_catalog.pg_database WHERE datname = %s"
@@ -296,7 +300,9 @@ class Work:
         return Database.parse(self.asked.database_url, self.asked.database_user, (group,)).with_name(self.fresh)
 
     def _compare(self) -> int:
-        return likeness.require(self._fresh_database(), self.manifest, self.deadline)
+        found = likeness.require(self._fresh_database(), self.manifest, self.deadline)
+        self.notes += found.notes
+        return found.rows
 
     def _analyze(self) -> None:
         """Without statistics the first requests after the swap would be slow."""

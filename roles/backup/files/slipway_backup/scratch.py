@@ -22,6 +22,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from . import sharedmemory
 from .connection import Connection, Database
 from .dump import Binaries
 from .errors import BackupError
@@ -285,10 +286,14 @@ def no_space(error: BackupError, directory: Path) -> BackupError:
 @contextlib.contextmanager
 def prepared(root: Path, binaries: Binaries, account: Account, *, limits: Limits) -> Iterator[Scratch]:
     """A server that is not initialised yet, in a locked directory of its own below ``root``; removed at the end."""
-    directory = root / f"s-{secrets.token_hex(4)}"
+    name = secrets.token_hex(4)
+    directory, unlocked = root / f"s-{name}", root / f"n-{name}"
     try:
-        directory.mkdir(mode=0o700)
-        handle = os.open(directory / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        unlocked.mkdir(mode=0o700)
+        handle = os.open(unlocked / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        # Only now: a directory of that name that nobody has locked is a leftover.
+        unlocked.rename(directory)
     except OSError as error:
         raise BackupError(
             "scratch_unusable",
@@ -299,7 +304,6 @@ def prepared(root: Path, binaries: Binaries, account: Account, *, limits: Limits
         ) from error
     server: Scratch | None = None
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
         # The server's user passes through; what is inside belongs to it.
         os.chmod(directory, 0o711)
         server = Scratch(directory, binaries, account, limits=limits)
@@ -315,21 +319,23 @@ def prepared(root: Path, binaries: Binaries, account: Account, *, limits: Limits
 def reap(root: Path) -> list[str]:
     """Remove what killed runs left below ``root``; returns the names. Those of living runs are locked and stay."""
     removed = []
-    for directory in sorted(root.glob("s-*")) if root.is_dir() else []:
+    for directory in sorted(root.glob("[ns]-*")) if root.is_dir() else []:
         if _abandoned(directory):
             _end_processes_in(directory)
-            _release_shared_memory(directory)
+            sharedmemory.release(directory / "data")
             remove(directory)
             removed.append(directory.name)
     return removed
 
 
 def _abandoned(directory: Path) -> bool:
+    """Whether its run is gone. One that vanishes meanwhile is somebody's who removes it."""
+    if directory.name.startswith("n-"):
+        return _is_old(directory)
     try:
         handle = os.open(directory / _LOCK, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
-        # Killed between mkdir and the lock, or at work there just now: a minute tells.
-        return time.time() - directory.stat().st_mtime > 60
+        return _is_old(directory)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -337,6 +343,13 @@ def _abandoned(directory: Path) -> bool:
     finally:
         os.close(handle)
     return True
+
+
+def _is_old(directory: Path) -> bool:
+    """Killed before it was locked, or at work there just now: a minute tells."""
+    with contextlib.suppress(FileNotFoundError):
+        return time.time() - directory.stat().st_mtime > 60
+    return False
 
 
 def _end_processes_in(directory: Path) -> None:
@@ -357,13 +370,6 @@ def _cwd(pid: str) -> str:
         return os.readlink(f"/proc/{pid}/cwd")
     except OSError:
         return ""
-
-
-def _release_shared_memory(directory: Path) -> None:
-    """Remove the System V segment that a killed server leaves; the seventh line of its pid file names it."""
-    with contextlib.suppress(OSError, IndexError, ValueError):
-        segment = (directory / "data" / "postmaster.pid").read_text().splitlines()[6].split()[1]
-        subprocess.run(["ipcrm", "--shmem-id", str(int(segment))], check=False, capture_output=True)
 
 
 def remove(directory: Path) -> None:

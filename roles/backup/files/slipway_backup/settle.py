@@ -147,16 +147,23 @@ def end(server: Connection, journal: Journal) -> list[dict[str, str]]:
     if journal.data is None:
         return []
     fresh, target, oid = journal.data["fresh"], journal.data["target"], journal.data["oid"]
-    names = dict(rows(server, "SELECT datname, oid::bigint FROM pg_catalog.pg_database"))
+    finished = [{"database": target, "what": "finished", "kept": str(journal.data.get("kept", ""))}]
+    names = _databases(server)
     if oid and names.get(target) == oid:
-        done = [{"database": target, "what": "finished", "kept": str(journal.data.get("kept", ""))}]
+        done = finished
     elif fresh in names and fresh.startswith(PREFIX):
         drop(server, fresh)
-        done = [{"database": fresh, "what": "dropped", "kept": ""}]
+        # A commit that was on its way when we looked made the drop wait, and then find nothing of that name.
+        swapped = oid and _databases(server).get(target) == oid
+        done = finished if swapped else [{"database": fresh, "what": "dropped", "kept": ""}]
     else:
         done = []
     journal.clear()
     return done
+
+
+def _databases(server: Connection) -> dict[str, int]:
+    return dict(rows(server, "SELECT datname, oid::bigint FROM pg_catalog.pg_database"))
 
 
 def maintenance(database: Database) -> Connection:

@@ -20,6 +20,7 @@ from .errors import BackupError
 
 OLDEST, NEWEST = 14, 18  # major versions that were looked at
 _BATCH = 50  # tables in one statement
+_LOCK_SECONDS = 2  # to wait for a lock at a time: who waits holds up all that come after him
 _ATTEMPTS = 5  # to lock all tables before the snapshot, while others create some
 
 
@@ -72,6 +73,7 @@ class Facts:
     sequences_after: list[SequenceValue] = field(default_factory=list)
     large_objects: int = 0
     schema: list[str] = field(default_factory=list)
+    unusable_indexes: list[str] = field(default_factory=list)
     ownership: list[str] = field(default_factory=list)
     migrations: dict[str, Any] = field(default_factory=dict)
     extensions: list[dict[str, str]] = field(default_factory=list)
@@ -148,8 +150,18 @@ class Source:
         )
 
     def _lock(self, names: Sequence[str]) -> bool:
-        """Lock tables; False when one of them is gone since it was listed."""
-        self.execute(f"SET LOCAL lock_timeout = '{self._lock_wait}s'")
+        """Lock tables in short rounds that let others pass; False when one of them is gone since it was listed."""
+        end = time.monotonic() + self._lock_wait
+        while True:
+            try:
+                return self._lock_once(names)
+            except BackupError as error:
+                if error.code != "lock_not_available" or time.monotonic() >= end:
+                    raise
+                self.connection.rollback()
+
+    def _lock_once(self, names: Sequence[str]) -> bool:
+        self.execute(f"SET LOCAL lock_timeout = '{min(_LOCK_SECONDS, self._lock_wait)}s'")
         for start in range(0, len(names), _BATCH):
             batch = ", ".join(f"ONLY {name}" for name in names[start : start + _BATCH])
             try:
@@ -160,15 +172,19 @@ class Source:
                 raise
         return True
 
-    def facts(self, *, checksums: bool = False) -> Facts:
-        """Look at everything but sequences' later values. Inside the snapshot."""
+    def facts(self, before: list[SequenceValue], *, checksums: bool = False) -> Facts:
+        """Look at everything but sequences. Inside the snapshot.
+
+        ``before``: their values, read before pg_dump was started. They know no snapshot, so it may not read them first.
+        """
         facts = Facts(identity=identity(self), snapshot=_snapshot(self))
         facts.tables = tables(self)
         facts.database_bytes = self.rows("SELECT pg_catalog.pg_database_size(pg_catalog.current_database())")[0][0]
-        facts.sequences = sequences(self)
+        facts.sequences = before
         facts.large_objects = self.rows("SELECT count(*) FROM pg_catalog.pg_largeobject_metadata")[0][0]
-        with self.asking(statements=2) as connection:
+        with self.asking(statements=3) as connection:
             facts.schema = fingerprint.lines(connection)
+            facts.unusable_indexes = fingerprint.unusable_indexes(connection)
             facts.ownership = fingerprint.ownership(connection)
         facts.migrations = _migrations(self)
         facts.extensions = _extensions(self)
@@ -210,7 +226,8 @@ def _failed(error: psycopg.Error) -> BackupError:
 
 
 # Order-free, so that it needs no key and no memory; a sum, because in an exclusive or two equal rows cancel out.
-CHECKSUM = "coalesce(sum(pg_catalog.hashtextextended(t::text, 0)::numeric), 0)::text"
+# ROW(t.*), because t alone is the column in a table that has one of this name.
+CHECKSUM = "coalesce(sum(pg_catalog.hashtextextended(ROW(t.*)::text, 0)::numeric), 0)::text"
 
 # What pg_dump reads rows of: ordinary tables and partitions, not those of the system; of an extension's tables only
 # those that it has marked as configuration. A standby cannot read unlogged tables.

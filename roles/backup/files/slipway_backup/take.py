@@ -153,8 +153,9 @@ class Run:
         """
         began = time.monotonic()
         for attempt in range(1, _ATTEMPTS + 1):
+            snapshot = source.open_snapshot()  # it has a limit of its own for locks
             try:
-                facts = self._dump_once(source, binaries, place, server)
+                facts = self._dump_once(snapshot, source, binaries, place, server)
                 break
             except BackupError as error:
                 if error.code != "lock_not_available" or attempt == _ATTEMPTS:
@@ -171,14 +172,16 @@ class Run:
         place.claim()
         return facts
 
-    def _dump_once(self, source: Source, binaries: Binaries, place: Workspace, server: Scratch | None) -> Facts:
+    def _dump_once(
+        self, snapshot: str, source: Source, binaries: Binaries, place: Workspace, server: Scratch | None
+    ) -> Facts:
         """Dump, look at the source and start the throwaway server, all at once."""
-        snapshot = source.open_snapshot()
+        before = sequences(source)
         with (
             dump.start(self.database, binaries, snapshot=snapshot, archive=place.archive, jobs=self.jobs) as dumping,
             ThreadPoolExecutor(1) as pool,
         ):
-            looking = pool.submit(source.facts, checksums=self.request.source_check == "checksums")
+            looking = pool.submit(source.facts, before, checksums=self.request.source_check == "checksums")
             try:
                 self._start_scratch(server)
                 dump.finish(dumping, self.deadline)
@@ -208,7 +211,7 @@ class Run:
         made.schema_fingerprint = fingerprint.digest(facts.schema)
         made.migrations, made.extensions = facts.migrations, facts.extensions
         made.roles = [role["name"] for role in facts.roles]
-        made.database_properties = facts.properties
+        made.database_properties = {**facts.properties, "lc_monetary": facts.lc_monetary}
         made.database_bytes = facts.database_bytes
 
     def _remember_proof(self, verification: Verification) -> None:

@@ -130,7 +130,7 @@ def _header(reader: _Reader) -> tuple[int, int]:
         reader.integer()  # compression level
     for _unused in range(7):
         reader.integer()  # when: seconds to years, and daylight saving time
-    for _unused in ("database", "server version", "pg_dump version"):
+    for _unused_name in ("database", "server version", "pg_dump version"):
         reader.text()
     return version
 

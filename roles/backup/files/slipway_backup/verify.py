@@ -10,9 +10,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 
@@ -24,6 +25,7 @@ from .request import LEVELS, Rehearse
 from .scratch import Scratch, no_space
 from .source import Facts
 
+T = TypeVar("T")
 _SHOWN = 20  # differences in a message
 
 
@@ -106,6 +108,7 @@ class Verification:
             raise self._server.stopped() or no_space(failure, self._server.directory) from error
 
     def _run(self) -> Contents:
+        self.proof.exceptions += self.facts.unusable_indexes
         with ThreadPoolExecutor(1) as pool:
             decoding = pool.submit(self._decode)
             if not self.scratch:
@@ -126,13 +129,19 @@ class Verification:
             return archive.decode(self.archive, jobs=self.jobs, deadline=self.deadline)
 
     def _archive(self, decoding: Future[Contents]) -> Contents:
-        contents = decoding.result()
+        contents = self._result(decoding)
         self.proof.check("tables", lambda: compare.table_lists(self.facts, contents))
         self.proof.check("rows", lambda: compare.row_counts(self.facts, contents))
         self.proof.check("large object counts", lambda: compare.large_object_counts(self.facts, contents))
         self.proof.check("sequences", lambda: compare.sequences(self.facts, contents))
         self.proof.level = "archive"
         return contents
+
+    def _result(self, future: Future[T]) -> T:
+        try:
+            return future.result(self.deadline.left())
+        except FutureTimeout as error:
+            raise self.deadline.passed() from error
 
     @property
     def _server(self) -> Scratch:
@@ -191,7 +200,7 @@ class Verification:
                 self._restore(part)
 
     def _data(self, contents: Contents, hashing: Future[dict[tuple[str, str], str]]) -> None:
-        self.proof.check("content", lambda: compare.streams(contents, hashing.result()))
+        self.proof.check("content", lambda: compare.streams(contents, self._result(hashing)))
         with self._server.connect(self._name) as connection:
             self.proof.check("restored sequences", lambda: compare.copied_sequences(connection, contents))
             self.proof.check("large objects", lambda: compare.large_objects(connection, contents))

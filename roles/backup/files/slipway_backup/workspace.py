@@ -8,10 +8,11 @@ import errno
 import fcntl
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from . import manifest
+from . import manifest, toc
 from .errors import BackupError
 from .manifest import Manifest
 from .processes import Account, group_id
@@ -68,6 +69,24 @@ def remove_unfinished(directory: Path) -> list[str]:
     return [path.name for path in found]
 
 
+def _claim(path: Path, kind: int, gid: int, mode: int) -> None:
+    """Take over what another user made. By an open file, so that a link it has put there leads nowhere else."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):
+            raise toc.damaged(f"{path.name} is no regular file") from error
+        raise
+    try:
+        found = os.fstat(handle)
+        if stat.S_IFMT(found.st_mode) != kind or (kind == stat.S_IFREG and found.st_nlink != 1):
+            raise toc.damaged(f"{path.name} is no regular file, or has other names")
+        os.fchown(handle, os.geteuid(), gid)
+        os.fchmod(handle, mode)
+    finally:
+        os.close(handle)
+
+
 class Workspace:
     """``<id>.partial``, with an ``archive`` directory that pg_dump's user may write to."""
 
@@ -96,9 +115,9 @@ class Workspace:
     def claim(self) -> None:
         """After the dump the archive is ours: its writer has no more rights on it, and the group may read it."""
         try:
-            for path in (self.archive, *self.archive.iterdir()):
-                os.chown(path, os.geteuid(), self._gid, follow_symlinks=False)
-                os.chmod(path, 0o750 if path == self.archive else 0o640)
+            _claim(self.archive, stat.S_IFDIR, self._gid, 0o750)
+            for path in self.archive.iterdir():
+                _claim(path, stat.S_IFREG, self._gid, 0o640)
         except OSError as error:
             raise unusable(self.archive, error) from error
 
