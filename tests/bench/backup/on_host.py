@@ -275,7 +275,7 @@ def noop(app: str) -> list[float]:
     taken = []
     for _round in range(NOOP_ROUNDS):
         began = time.monotonic()
-        for verb in ("check", "plan"):
+        for verb in ("plan",):
             script = f"set -a; . /etc/{app}/slots/{slot}.env; HOME=/srv/{app}/shared; cd {code}; exec {drop} {verb}"
             done = subprocess.run(["sh", "-c", script], input=given, check=False, capture_output=True, text=True)
             if done.returncode != 0:

@@ -302,3 +302,11 @@ def test_permissions_and_content_types_follow(project: Project) -> None:
     (project.root / "notes" / "models.py").write_text(model)
     project.initial()
     assert project.sql("SELECT count(*) FROM auth_permission WHERE codename LIKE '%_note'") == "4"
+
+
+def test_an_older_object_of_the_same_name_is_not_debris_of_an_atomic_one(project: Project) -> None:
+    project.initial()
+    project.sql("ALTER TABLE notes_note ADD a int")
+    project.migration("0002_add", ADD)
+    details = project.run("apply")["error"]["details"]
+    assert (details["rolled_back"], details["debris"], details["unanswered"]) == (True, [], "")

@@ -81,7 +81,7 @@ def test_alembic_plans_and_applies_one_at_a_time(alembic: Alembic) -> None:
     assert (plan["before"], plan["after"], plan["unsafe"]) == (["r1", "r2"], ["r3"], [])
     assert "ADD COLUMN a INTEGER" in plan["pending"][1]["sql"]
     assert [each["id"] for each in alembic.run("apply", phase="before")["result"]["applied"]] == ["r1", "r2"]
-    assert alembic.run("check")["result"] == {"pending": ["r3"], "before": [], "after": ["r3"]}
+    assert alembic.run("plan")["result"]["after"] == ["r3"]
     assert alembic.run("apply", phase="after")["ok"]
     assert alembic.run("plan")["result"]["applied"] == [["", "r1"], ["", "r2"], ["", "r3"]]
 
@@ -142,9 +142,9 @@ def test_alembic_rehearses(alembic: Alembic) -> None:
     found = alembic.run("rehearse", scratch=scratch)
     assert found["ok"], found
     first, second = found["result"]["migrations"]
-    assert (first["rewrites"], first["reversible"]) == (["t"], "proven")
-    assert (second["rows"], second["reversible"]) == (1, "no")
-    assert alembic.run("check")["result"]["pending"] == ["r2", "r3"]
+    assert (first["rewrites"], first["reversible"]) == (["t"], "not tried")
+    assert (second["rows"], second["reversible"]) == (1, "not tried")
+    assert [each["id"] for each in alembic.run("plan")["result"]["pending"]] == ["r2", "r3"]
     project.server.sql("postgres", f"DROP DATABASE {name} WITH (FORCE)")
 
 
@@ -186,7 +186,7 @@ def test_a_command(tool: Any, project: Project) -> None:
     assert found["limits"]
     assert set(project.sql("SELECT * FROM made").split()) == {
         "lock_timeout|200", "application_name|slipway-migrate:work:run-1"}  # fmt: skip
-    assert tool("check")["result"]["pending"] == []
+    assert tool("plan")["result"]["pending"] == []
 
 
 @pytest.mark.parametrize(

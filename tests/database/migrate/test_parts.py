@@ -115,3 +115,52 @@ def test_a_journal_that_was_cut_off(tmp_path: Path) -> None:
     with (tmp_path / "journal").open("a") as file:
         file.write('{"event": "appl')
     assert journal.unfinished()["migration"] == "a"
+
+
+@pytest.mark.parametrize(
+    ("text", "phase", "code"),
+    [
+        ("SET search_path = x", "unsafe", "overrides_guard"),
+        ("SET application_name TO 'x'", "unsafe", "overrides_guard"),
+        ("SET LOCAL session_replication_role = replica", "unsafe", "overrides_guard"),
+        ("SET client_connection_check_interval = 0", "unsafe", "overrides_guard"),
+        ("ALTER TABLE t OWNER TO other", "unsafe", "owner"),
+        ("ALTER SEQUENCE s SET SCHEMA other", "unsafe", "rename"),
+        ("ALTER TABLE t ALTER a TYPE bigint", "unsafe", "rewrite"),
+    ],
+)
+def test_what_is_never_safe(text: str, phase: str, code: str) -> None:
+    (effect,) = part("statements").read(text)
+    assert (effect.phase.value, effect.code) == (phase, code)
+
+
+def test_what_works_through_rows() -> None:
+    read = part("statements").read
+    assert read("ALTER TABLE t ADD COLUMN a int GENERATED ALWAYS AS(b) STORED")[0].rewrites
+    assert read("ALTER TABLE t ADD PRIMARY KEY USING INDEX i")[0].scans
+    assert not read("ALTER TABLE t ADD UNIQUE USING INDEX i")[0].scans
+
+
+def test_if_not_exists_makes_nothing_that_is_surely_ours() -> None:
+    texts = ("CREATE TABLE IF NOT EXISTS t (a int)", "CREATE INDEX IF NOT EXISTS i ON t (a)",
+             "ALTER TABLE t ADD COLUMN IF NOT EXISTS a int")  # fmt: skip
+    assert all(part("statements").read(text)[0].creates[0].if_absent for text in texts)
+
+
+def test_only_alembics_own_frame_is_left_out() -> None:
+    own = part("adapters.alembic")._own
+    frame = ["BEGIN", "UPDATE alembic_version SET version_num='b'", "COMMIT"]
+    assert own(frame, blocks=False) == []
+    assert own(["BEGIN", "a", "COMMIT", "BEGIN", "b", "COMMIT"], blocks=False) == ["a", "COMMIT", "BEGIN", "b"]
+    assert own(["BEGIN", "COMMIT", "a", "BEGIN", "COMMIT"], blocks=True) == ["a"]
+
+
+def test_the_environment_names_the_scratch_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgis://u:p@db1:5432/shop?sslmode=require")
+    monkeypatch.setenv("PGHOSTADDR", "10.0.0.1")
+    for name in ("PGHOST", "PGPORT", "PGUSER", "PGDATABASE"):
+        monkeypatch.setenv(name, "real")
+    part("adapters.environment").redirect(part("request").Scratch("/run/x", 5433, "postgres", "copy"))
+    environment = importlib.import_module("os").environ
+    assert environment["DATABASE_URL"] == "postgis://postgres@/copy?host=%2Frun%2Fx&port=5433"
+    assert (environment["PGHOST"], "PGHOSTADDR" in environment) == ("/run/x", False)

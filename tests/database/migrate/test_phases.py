@@ -32,7 +32,8 @@ def applied(project: Project, phase: str, **changes: object) -> list[str]:
 def test_each_phase_applies_its_own(project: Project) -> None:
     project.initial()
     first, last = project.migration("0002_add", ADD.format("a")), project.migration("0003_remove", REMOVE)
-    assert project.run("check")["result"] == {"pending": [first, last], "before": [first], "after": [last]}
+    plan = project.plan()
+    assert (plan["before"], plan["after"]) == ([first], [last])
     error = project.run("apply", phase="after")["error"]
     assert (error["code"], error["details"]["failed"]) == ("out_of_order", last)
     assert applied(project, "before") == [first]
@@ -122,7 +123,7 @@ def test_two_leaves_are_refused(project: Project) -> None:
 
 def test_what_the_application_prints_does_not_reach_the_answer(project: Project) -> None:
     project.settings(more="print('{\"ok\": false}')")
-    assert project.run("check")["ok"]
+    assert project.run("plan")["ok"]
 
 
 @pytest.mark.parametrize(
@@ -140,7 +141,7 @@ def test_what_the_application_prints_does_not_reach_the_answer(project: Project)
 def test_a_request_that_does_not_fit_is_refused_by_name(
     project: Project, changes: dict[str, object], found: str
 ) -> None:
-    error = project.run("check", **changes)["error"]
+    error = project.run("plan", **changes)["error"]
     assert error["code"] == "bad_request"
     assert found in error["summary"]
 
@@ -189,3 +190,64 @@ def _relay(listener: socket.socket, real: str) -> None:
         if place >= 0:
             chunk = chunk[: place + 5] + b"\x00\x00\x00\x07" + chunk[place + 9 :]
         client.sendall(chunk)
+
+
+CREATE = 'migrations.CreateModel("Fresh", [("id", models.BigAutoField(primary_key=True))])'
+KEY = 'migrations.AddField("Note", "fresh", models.ForeignKey("Fresh", models.CASCADE))'
+SQL = 'migrations.RunSQL("{0}", "")'
+
+
+@pytest.mark.parametrize(
+    ("operations", "code"),
+    [
+        ('migrations.AddField("Fresh", "a", models.IntegerField(null=True)), ' + REMOVE, "split"),
+        (KEY, "not_null_without_db_default"),
+        (SQL.format("CREATE INDEX ON absent (a)"), "index_blocks_writes"),
+        (SQL.format("CREATE TABLE IF NOT EXISTS notes_note (id int); CREATE INDEX ON notes_note (size)"),
+         "index_blocks_writes"),
+        (SQL.format("ALTER TABLE notes_note ADD COLUMN d positive"), "rewrite"),
+        (SQL.format("ALTER TABLE notes_note ALTER COLUMN title TYPE varchar(200)"), "rewrite"),
+    ],
+)  # fmt: skip
+def test_what_only_looks_harmless(project: Project, operations: str, code: str) -> None:
+    project.initial(50)
+    project.sql("CREATE DOMAIN positive AS int CHECK (VALUE > 0);"
+                "ALTER TABLE notes_note ADD CHECK (length(title) > 1)")  # fmt: skip
+    project.migration("0002_fresh", CREATE)
+    project.migration("0003_x", operations)
+    plan = project.plan("0003_x", small_table_rows=10)
+    assert plan["class"] == "unsafe"
+    assert code in {problem["code"] for problem in plan["problems"]}
+
+
+def test_a_renamed_new_table_is_still_new(project: Project) -> None:
+    project.initial()
+    project.migration("0002_fresh", CREATE)
+    project.migration("0003_rename", 'migrations.RenameModel("Fresh", "Other")')
+    project.migration("0004_x", 'migrations.AddField("Other", "a", models.IntegerField(db_index=True, default=0))')
+    assert project.plan()["unsafe"] == []
+
+
+def test_a_conditional_unique_constraint_goes_after(project: Project) -> None:
+    project.initial()
+    rule = 'models.UniqueConstraint(fields=["size"], condition=models.Q(size__gt=0), name="u")'
+    project.migration("0002_rule", f'migrations.AddConstraint("Note", {rule})')
+    assert applied(project, "all")
+    last = project.migration("0003_x", 'migrations.RemoveConstraint("Note", "u")')
+    assert project.plan()["after"] == [last]
+
+
+def test_phase_after_refuses_what_is_unsafe(project: Project) -> None:
+    project.initial()
+    project.migration("0002_rename", RENAME)
+    assert project.run("apply", phase="after")["error"]["code"] == "unsafe_migrations"
+
+
+def test_there_is_no_verb_check(project: Project) -> None:
+    assert project.run("check")["error"]["code"] == "usage"
+
+
+def test_another_database_is_told_what_to_set(project: Project) -> None:
+    project.settings(more="DATABASES = {'default': {'ENGINE': 'django.db.backends.sqlite3', 'NAME': ':memory:'}}")
+    error = project.run("plan")["error"]
+    assert (error["code"], error["next_step"]) == ("not_postgresql", "set webapp_migrations: none")

@@ -111,7 +111,7 @@ def test_an_index_concurrently(copy: Project) -> None:
     result = one(copy, 'pg.AddIndexConcurrently("Note", models.Index(fields=["title"], name="i"))',
                  more="atomic = False")  # fmt: skip
     assert AE not in locks(result).get("notes_note", set())
-    assert result["reversible"] == "proven"
+    assert result["reversible"] == "not tried"
 
 
 def test_one_that_fails_is_named_and_the_real_database_is_untouched(copy: Project) -> None:
@@ -159,3 +159,31 @@ base.DatabaseWrapper.get_connection_params = forced
     copy.migration("0002_x", 'migrations.AddField("Note", "a", models.IntegerField(null=True))')
     assert rehearse(copy)["error"]["code"] == "not_scratch"
     assert "a" not in copy.sql("SELECT attname FROM pg_attribute WHERE attrelid = 'notes_note'::regclass").split()
+
+
+def test_a_second_pass_that_would_fail_does_not_end_the_rehearsal(copy: Project) -> None:
+    copy.sql("CREATE TABLE once (id int PRIMARY KEY)")
+    body = 'editor.execute("INSERT INTO once VALUES (1)")'
+    copy.migration("0002_x", "migrations.RunPython(work, migrations.RunPython.noop)", head=PYTHON.format(body=body))
+    copy.migration("0003_y", 'migrations.AddField("Note", "a", models.IntegerField(null=True))')
+    first, second = rehearse(copy)["result"]["migrations"]
+    assert (first["reversible"], first["why"]) == ("disproved", "after undoing it: rows of once differs")
+    assert second["reversible"] == "proven"
+
+
+def test_another_servers_socket_is_refused(copy: Project) -> None:
+    scratch = {"host": "/tmp", "port": copy.server.port, "user": "postgres", "database": copy.database}
+    more = f"""
+from django.db.backends.postgresql import base
+original = base.DatabaseWrapper.get_connection_params
+base.DatabaseWrapper.get_connection_params = lambda self: {{**original(self), 'host': {copy.server.host!r}}}
+"""
+    copy.settings(more=more)
+    assert copy.run("rehearse", scratch=scratch)["error"]["code"] == "not_scratch"
+
+
+def test_a_command_is_not_rehearsed(copy: Project) -> None:
+    scratch = {"host": "/nowhere", "port": 1}
+    command = {"pending": ["false"], "apply": ["false"]}
+    found = copy.run("rehearse", adapter="command", command=command, scratch=scratch)["result"]
+    assert (found["migrations"], found["limits"]) == ([], ["a command of its own cannot be rehearsed"])

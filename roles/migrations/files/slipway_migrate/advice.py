@@ -46,6 +46,10 @@ ADVICE = {
         "renames what the running code uses by its old name",
         "keep the old name in the database (db_column, db_table), or add the new one, copy, and drop the old one later",
     ),
+    "owner": (
+        "gives an object to another owner: the running code and later migrations may lose their rights on it",
+        "change owners by hand in a maintenance window, and accept it by name",
+    ),
     "drops": (
         "removes what the running code still uses",
         "this runs after the old release is gone; it cannot be undone without a backup",
@@ -71,7 +75,7 @@ ADVICE = {
         "rehearse it on a copy, then accept it by name",
     ),
     "overrides_guard": (
-        "sets timeouts or the role itself and so undoes the guards of this run",
+        "sets timeouts, the role or other settings of the session itself and so undoes the guards of this run",
         "remove the SET; the run sets lock_timeout and statement_timeout",
     ),
     "transaction_control": (

@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Callable
 
 from .model import Created, Effect, Phase
-from .names import IDENTIFIER, NAME, canonical, shown
+from .names import IDENTIFIER, NAME, canonical, last, shown
 
 AE, SRE, SUE = "ACCESS EXCLUSIVE", "SHARE ROW EXCLUSIVE", "SHARE UPDATE EXCLUSIVE"
 Reader = Callable[[str, "re.Match[str]"], "list[Effect]"]
@@ -50,7 +51,7 @@ def _add_column(table: str, match: re.Match[str]) -> list[Effect]:
     column, rest = canonical(match["column"]), match["rest"]
     default = re.search(r"\bDEFAULT\b(.*)", rest, re.I)
     generated = re.search(
-        r"GENERATED ALWAYS AS \(|GENERATED (?:ALWAYS|BY DEFAULT) AS IDENTITY|^\w*serial\d?\b", rest, re.I
+        r"GENERATED ALWAYS AS\s*\(|GENERATED (?:ALWAYS|BY DEFAULT) AS IDENTITY|^\w*serial\d?\b", rest, re.I
     )
     not_null = bool(re.search(r"\bNOT NULL\b|\bPRIMARY KEY\b", rest, re.I)) and not default and not generated
     effects = [
@@ -64,7 +65,8 @@ def _add_column(table: str, match: re.Match[str]) -> list[Effect]:
             old_code_ok=not not_null,
             code="not_null_without_db_default" if not_null else "rewrite",
             column=column,
-            creates=(Created("column", table, column),),
+            new_type=_type_name(rest),
+            creates=(Created("column", table, column, if_absent=bool(match["maybe"])),),
         )
     ]
     if re.search(r"\bUNIQUE\b|\bPRIMARY KEY\b", rest, re.I):
@@ -77,6 +79,12 @@ def _add_column(table: str, match: re.Match[str]) -> list[Effect]:
         other = canonical(referenced[1])
         effects.append(_effect("references", other, SRE, code="foreign_key_scan", scans=bool(default)))
     return effects
+
+
+def _type_name(rest: str) -> str:
+    """The first word of a type without its schema: enough to find a domain, which has a name of one word."""
+    found = re.match(NAME, rest)
+    return last(canonical(found[0])) if found else ""
 
 
 def _volatile(default: str) -> bool:
@@ -105,7 +113,10 @@ def _add_constraint(table: str, match: re.Match[str]) -> list[Effect]:
         return [one("add check", table, AE, scans=valid, code="constraint_scan")]
     if re.match(r"EXCLUDE", rest, re.I):
         return [one("add exclusion", table, AE, scans=True, code="constraint_scan")]
-    if re.match(r"(?:UNIQUE|PRIMARY KEY)(?: USING INDEX)", rest, re.I):
+    if re.match(r"PRIMARY KEY USING INDEX", rest, re.I):
+        # It makes its columns NOT NULL, which reads every row.
+        return [one("add primary key using index", table, AE, scans=True, code="not_null_scan")]
+    if re.match(r"UNIQUE USING INDEX", rest, re.I):
         return [one("add unique using index", table, AE, scans=False, code="")]
     if re.match(r"UNIQUE|PRIMARY KEY", rest, re.I):
         return [one("add unique", table, AE, scans=True, code="unique_build")]
@@ -122,7 +133,17 @@ def _type(table: str, match: re.Match[str]) -> list[Effect]:
     what = f"change type of {shown(table)}.{shown(column)} to {match['rest']}"
     return [
         Effect(
-            "change type", what, table, AE, rewrites=True, scans=True, code="rewrite", column=column, new_type=new_type
+            "change type",
+            what,
+            table,
+            AE,
+            rewrites=True,
+            scans=True,
+            phase=Phase.UNSAFE,  # whatever the size: values that the running code writes may no longer fit
+            old_code_ok=False,
+            code="rewrite",
+            column=column,
+            new_type=new_type,
         )
     ]
 
@@ -159,7 +180,14 @@ def _column(
     return reader
 
 
-_MAYBE = r"(?:IF (?:NOT )?EXISTS )?"
+def _rename_table(table: str, match: re.Match[str]) -> list[Effect]:
+    (effect,) = _column("rename", Phase.UNSAFE, code="rename")(table, match)
+    schema = table.rpartition(".")[0]
+    new = canonical(match["new"])
+    return [dataclasses.replace(effect, renamed_to=f"{schema}.{new}" if schema else new)]
+
+
+_MAYBE = r"(?P<maybe>IF (?:NOT )?EXISTS )?"
 _COLUMN = rf"(?P<column>{IDENTIFIER})"
 _ALTER = rf"ALTER (?:COLUMN )?{_COLUMN} "
 _SOURCE: list[tuple[str, Reader]] = [
@@ -181,11 +209,12 @@ _SOURCE: list[tuple[str, Reader]] = [
     (rf"{_ALTER}ADD GENERATED (?:ALWAYS|BY DEFAULT) AS IDENTITY", _column("add identity")),
     (rf"VALIDATE CONSTRAINT {_COLUMN}", _column("validate constraint", scans=True, lock=SUE)),
     (r"RENAME CONSTRAINT ", _column("rename constraint")),
-    (rf"RENAME TO |RENAME (?:COLUMN )?{_COLUMN} TO ", _column("rename", Phase.UNSAFE, code="rename")),
+    (rf"RENAME TO (?P<new>{IDENTIFIER})$", _rename_table),
+    (rf"RENAME (?:COLUMN )?{_COLUMN} TO ", _column("rename", Phase.UNSAFE, code="rename")),
     (r"(?:ENABLE|DISABLE|FORCE|NO FORCE) ROW LEVEL SECURITY", _column("row level security", Phase.AFTER, code="drops")),
     (r"SET SCHEMA ", _column("set schema", Phase.UNSAFE, code="rename")),
     (r"(?:SET|RESET) \(", _column("storage options", lock=SUE)),
     (r"SET (?:LOGGED|UNLOGGED|TABLESPACE)", _column("rewrite", code="rewrite", scans=True)),
-    (r"OWNER TO ", _column("owner")),
+    (r"OWNER TO ", _column("owner", Phase.UNSAFE, code="owner")),
 ]
 _READERS = [(re.compile(pattern, re.IGNORECASE), reader) for pattern, reader in _SOURCE]

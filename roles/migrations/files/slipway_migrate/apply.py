@@ -43,8 +43,7 @@ def run(adapter: Adapter, request: Request) -> dict[str, Any]:
 def select(plan: Plan, phase: str) -> list[Migration]:
     """The migrations of a phase in the order of the graph; refuses unsafe ones, and an after that needs a before."""
     phases = {"before": {Phase.BEFORE}, "after": {Phase.AFTER}, "all": {Phase.BEFORE, Phase.AFTER}}[phase]
-    if phase != "after":
-        refuse_unsafe(plan, [each.id for each in plan.migrations])
+    refuse_unsafe(plan, [each.id for each in plan.migrations])
     chosen = [each for each in plan.migrations if effective(each) in phases]
     ids = {each.id for each in chosen}
     pending = {each.id for each in plan.migrations}
@@ -163,7 +162,11 @@ class Run:
 
     def _wait_until_gone(self, deadline: float) -> None:
         """Our cut-off backend may still be committing: its end is the moment from which the answer is final."""
-        query = "SELECT count(*) FROM pg_stat_activity WHERE pid = ANY(%s) AND application_name = %s"
+        # The server may have given the old process id to the connection that asks.
+        query = (
+            "SELECT count(*) FROM pg_stat_activity"
+            " WHERE pid = ANY(%s) AND application_name = %s AND pid <> pg_backend_pid()"
+        )
         name = guard.application_name("work", self._request.run)
         while self._adapter.fetch(query, (list(self._pids), name))[0][0]:
             if time.monotonic() >= deadline:
@@ -177,7 +180,7 @@ class Run:
         """
         if not migration.atomic or sqlstate(error) not in (LOCK_NOT_AVAILABLE, DEADLOCK):
             return False
-        self._lock.check()
+        self._check_lock(migration)
         pause = min(FIRST_PAUSE_SECONDS * 1.5 ** (attempt - 1), LONGEST_PAUSE_SECONDS) * random.uniform(0.5, 1.5)
         left = began + self._request.lock_budget_seconds - time.monotonic() - self._request.lock_timeout_ms / 1000
         if left <= 0:
@@ -185,6 +188,14 @@ class Run:
         self._journal.write("retry", migration=migration.id, attempt=attempt, why=first_line(error))
         time.sleep(min(pause, left))
         return True
+
+    def _check_lock(self, migration: Migration) -> None:
+        """Between two attempts of an atomic migration nothing of it is left."""
+        try:
+            self._lock.check()
+        except MigrateError as error:
+            error.details = {**self._details(failed=migration.id, rolled_back=True, left=[]), **error.details}
+            raise
 
     def _finish(self) -> None:
         try:
@@ -202,15 +213,16 @@ class Run:
 
     def _failure(self, migration: Migration, error: BaseException, *, attempt: int) -> MigrateError:
         self._journal.write("failed", migration=migration.id, attempt=attempt, why=first_line(error))
-        left = debris.left_by(migration, self._catalog)
-        rolled_back = migration.atomic and not left
+        # What is atomic was rolled back by the server: objects of the same name are somebody else's.
+        left = [] if migration.atomic else debris.left_by(migration, self._catalog)
+        rolled_back = migration.atomic
         if isinstance(error, MigrateError):
             known = self._details(failed=migration.id, rolled_back=rolled_back, left=left)
             error.details = {**known, **error.details}
             return error
         code, expected, next_step = _advice(error, blocked=bool(self._watcher.blockers))
         if left:
-            next_step = f"undo what it left, then run again: {' '.join(left)}"
+            next_step = debris.repair(left)
         blockers = "; waited for " + ", ".join(each["for"] for each in self._watcher.waited)
         return MigrateError(
             code,
@@ -240,18 +252,28 @@ class Run:
         )
 
     def _details(self, *, failed: str, rolled_back: bool, left: list[str]) -> dict[str, Any]:
-        fetch = self._adapter.fetch
+        """For an error that is being told already: what the database does not answer is left out, and said."""
+        invalid, not_valid, unanswered = self._looked_up()
         return {
             "applied": self._applied,
             "failed": failed,
             "not_applied": list(self._left),
-            "invalid_indexes": debris.invalid_indexes(fetch),
-            "not_valid_constraints": debris.not_valid_constraints(fetch),
+            "invalid_indexes": invalid,
+            "not_valid_constraints": not_valid,
+            "unanswered": unanswered,
             "rolled_back": rolled_back,
             "debris": left,
             "waited": self._watcher.waited,
             "blockers": self._watcher.blockers,
         }
+
+    def _looked_up(self) -> tuple[list[str], list[str], str]:
+        """(invalid indexes, constraints not valid, why nobody could tell)."""
+        fetch = self._adapter.fetch
+        try:
+            return debris.invalid_indexes(fetch), debris.not_valid_constraints(fetch), ""
+        except Exception as error:  # noqa: BLE001 - each driver has errors of its own
+            return [], [], first_line(error)
 
 
 def _advice(error: BaseException, *, blocked: bool) -> tuple[str, str, str]:

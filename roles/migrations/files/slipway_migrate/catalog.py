@@ -34,6 +34,17 @@ _EXISTS = {
     "constraint": "SELECT EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass(%(table)s)"
     " AND conname = %(name)s)",
 }
+# The type of a column. None if a change of type would check or sort its rows again: a CHECK, an index with an
+# expression or a predicate, and a collation of its own, which a plain change of type takes away.
+_CHANGEABLE = """
+SELECT format_type(a.atttypid, a.atttypmod) FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
+WHERE a.attrelid = to_regclass(%s) AND a.attname = %s AND NOT a.attisdropped AND a.attcollation = t.typcollation
+  AND NOT EXISTS (SELECT FROM pg_constraint c
+                  WHERE c.conrelid = a.attrelid AND c.contype = 'c' AND a.attnum = ANY (c.conkey))
+  AND NOT EXISTS (SELECT FROM pg_depend d JOIN pg_index i ON i.indexrelid = d.objid
+                  WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass
+                    AND d.refobjid = a.attrelid AND d.refobjsubid = a.attnum
+                    AND (i.indexprs IS NOT NULL OR i.indpred IS NOT NULL))"""
 _SIZED = re.compile(r"^(?:varchar|character varying)\s*\((\d+)\)$")
 _NUMERIC = re.compile(r"^(?:numeric|decimal)\s*\((\d+)(?:,\s*(\d+))?\)$")
 _TEXT = re.compile(r"^(?:text|varchar|character varying)$")
@@ -48,9 +59,14 @@ class Catalog:
         self._rows: dict[str, int] = {}
 
     def rows(self, table: str) -> int:
-        """Estimated rows of a canonical name; counted up to ``limit`` + 1 without statistics; 0 if it is absent."""
+        """Estimated rows of a canonical name; counted up to ``limit`` + 1 without statistics.
+
+        One that is absent is made by code that cannot be read, so it counts as large.
+        """
         if table and table not in self._rows:
-            self._rows[table] = sum(self._estimate(*row) for row in self._reads.fetch(_ROWS, (table,)))
+            absent = not self.exists(Created("table", table, table))
+            found = [] if absent else self._reads.fetch(_ROWS, (table,))
+            self._rows[table] = self._limit + 1 if absent else sum(self._estimate(*row) for row in found)
         return self._rows.get(table, 0)
 
     def _estimate(self, table: str, estimate: float | None) -> int:
@@ -67,12 +83,13 @@ class Catalog:
 
     def keeps_rows(self, table: str, column: str, new_type: str) -> bool:
         """Whether PostgreSQL changes the column's type without touching its rows (longer varchar, wider numeric)."""
-        query = (
-            "SELECT format_type(atttypid, atttypmod) FROM pg_attribute"
-            " WHERE attrelid = to_regclass(%s) AND attname = %s AND NOT attisdropped"
-        )
-        found = self._reads.fetch(query, (table, last(column)))
+        found = self._reads.fetch(_CHANGEABLE, (table, last(column)))
         return bool(found) and bool(new_type) and widens(str(found[0][0]).lower(), new_type)
+
+    def is_domain(self, name: str) -> bool:
+        """Whether a domain has this name, in any schema: PostgreSQL checks its rules for every row."""
+        query = "SELECT EXISTS (SELECT FROM pg_type WHERE typtype = 'd' AND typname = %s)"
+        return bool(name) and bool(self._reads.fetch(query, (name,))[0][0])
 
 
 def widens(old: str, new: str) -> bool:

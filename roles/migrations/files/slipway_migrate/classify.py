@@ -22,6 +22,7 @@ class Judge:
         self._catalog = catalog
         self._small = small_table_rows
         self._created: set[str] = set()
+        self._domains: set[str] = set()
         self._retyped: set[tuple[str, str]] = set()
 
     def migration(self, migration: Migration) -> None:
@@ -54,26 +55,42 @@ class Judge:
         operation.rewrites = any(effect.rewrites for effect in touched)
         operation.scans = any(effect.scans for effect in touched)
         operation.reversible = operation.reversible and all(effect.reversible for effect in touched)
-        operation.phase = Phase.NEUTRAL
+        # Work on a table that the plan creates hurts nobody, but it cannot wait until after the switch either.
+        exempted = any(self._exempt(effect) and effect.phase is not Phase.NEUTRAL for effect in effects)
+        operation.phase = Phase.BEFORE if exempted else Phase.NEUTRAL
         for effect in touched:
             self._add(operation, effect.phase, effect.code if effect.phase is not Phase.BEFORE else "")
             if self._hurts(effect):
                 self._add(operation, Phase.UNSAFE, effect.code or "table_scan")
             if atomic and effect.kind.endswith("concurrently"):
                 self._add(operation, Phase.UNSAFE, "needs_no_transaction")
-        self._codes(operation, exempt=any(self._exempt(effect) for effect in effects))
+        # A foreign key to a new table does not make the operation's own table a new one.
+        own = next((effect for effect in effects if effect.table and effect.kind != "references"), None)
+        self._codes(operation, exempt=own is not None and self._exempt(own))
         operation.old_code_ok = operation.old_code_ok and all(effect.old_code_ok for effect in touched)
 
     def _seen(self, effect: Effect) -> Effect:
         """The effect with what only the database knows; tables that the plan creates are remembered."""
-        self._created |= {thing.table for thing in effect.creates if thing.kind == "table"}
+        self._remember(effect)
+        if effect.kind == "add column" and (
+            effect.new_type in self._domains or self._catalog.is_domain(effect.new_type)
+        ):
+            return dataclasses.replace(effect, rewrites=True)
         if effect.kind == "change type":
             # The catalogue does not know what an earlier migration of this plan will have made of the column.
             again = (effect.table, effect.column) in self._retyped
             self._retyped.add((effect.table, effect.column))
             if not again and self._catalog.keeps_rows(effect.table, effect.column, effect.new_type):
-                return dataclasses.replace(effect, rewrites=False, scans=False)
+                return dataclasses.replace(effect, rewrites=False, scans=False, phase=Phase.BEFORE, old_code_ok=True)
         return effect
+
+    def _remember(self, effect: Effect) -> None:
+        tables = [thing for thing in effect.creates if thing.kind == "table"]
+        self._created |= {thing.table for thing in tables if not (thing.if_absent and self._catalog.exists(thing))}
+        if effect.renamed_to and effect.table in self._created:
+            self._created.add(effect.renamed_to)
+        if effect.kind == "create domain":
+            self._domains.add(effect.new_type)
 
     def _exempt(self, effect: Effect) -> bool:
         return effect.table in self._created and effect.kind != "create table"

@@ -21,10 +21,6 @@ def _plan(request: Request) -> dict[str, Any]:
     return plan.build(make(request), request).document()
 
 
-def _check(request: Request) -> dict[str, Any]:
-    return plan.check(make(request))
-
-
 def _apply(request: Request) -> dict[str, Any]:
     return apply.run(make(request), request)
 
@@ -32,12 +28,13 @@ def _apply(request: Request) -> dict[str, Any]:
 def _rehearse(request: Request) -> dict[str, Any]:
     if request.scratch is None:
         raise MigrateError("bad_request", "A rehearsal needs a scratch server", found="none", expected="`scratch`")
+    if request.adapter == "command":
+        return rehearse.impossible()  # nothing shows which database it would use
     return rehearse.run(make(request), request)
 
 
 VERBS: dict[str, Callable[[Request], dict[str, Any]]] = {
     "plan": _plan,
-    "check": _check,
     "apply": _apply,
     "rehearse": _rehearse,
 }

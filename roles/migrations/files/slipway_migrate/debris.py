@@ -34,7 +34,8 @@ def not_valid_constraints(fetch: Fetch) -> list[str]:
 def left_by(migration: Migration, catalog: Catalog) -> list[str]:
     """What of this unrecorded migration exists already: the statements that remove it, for people to run."""
     created = [thing for operation in migration.operations for effect in operation.effects for thing in effect.creates]
-    there = [thing for thing in created if catalog.exists(thing)]
+    # IF NOT EXISTS runs again as it is, and says nothing of who made the object.
+    there = [thing for thing in created if not thing.if_absent and catalog.exists(thing)]
     tables = {thing.table for thing in there if thing.kind == "table"}
     return [_removal(thing) for thing in reversed(there) if thing.kind == "table" or thing.table not in tables]
 
@@ -50,9 +51,17 @@ def refuse_half_applied(migration: Migration, catalog: Catalog) -> None:
             f"{migration.id} is not recorded as applied, but parts of it exist",
             found=f"{len(debris)} of its objects exist already",
             expected="none, or the migration recorded",
-            next_step="undo them, then run again: " + " ".join(debris),
+            next_step=repair(debris),
             details={"failed": migration.id, "debris": debris},
         )
+
+
+def repair(debris: list[str]) -> str:
+    """What to do about objects that a migration left. An object of that name may be older and hold data."""
+    return (
+        "look first whether this migration made each of them (they may be older), undo what it made, then run again: "
+        + " ".join(debris)
+    )
 
 
 def _removal(thing: Created) -> str:

@@ -44,6 +44,7 @@ class Created:
     kind: str  # table, column, index, constraint
     table: str
     name: str
+    if_absent: bool = False  # IF NOT EXISTS: who made it is not known
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,6 +73,7 @@ class Effect:
     code: str = ""
     column: str = ""
     new_type: str = ""
+    renamed_to: str = ""  # the table's new name
     creates: tuple[Created, ...] = ()
 
 
@@ -84,7 +86,6 @@ class Operation:
     effects: list[Effect] = dataclasses.field(default_factory=list)
     reversible: bool = True
     codes: list[str] = dataclasses.field(default_factory=list)  # risks that the SQL does not show
-    static_phase: Phase = Phase.BEFORE  # what its class alone says, for the quick answer of `check`
     from_sql: bool = False  # SQL that people wrote: squawk has a say
     # Filled in by classify.judge:
     phase: Phase = Phase.NEUTRAL

@@ -45,7 +45,7 @@ def effective(migration: Migration) -> Phase:
 
 def build(adapter: Adapter, request: Request) -> Plan:
     """Judge what is pending; MigrateError if ``accept`` names something that the release does not have."""
-    migrations = adapter.pending(detail=True)
+    migrations = adapter.pending()
     applied = adapter.applied()
     if migrations:
         version = int(adapter.fetch("SELECT current_setting('server_version_num')")[0][0])
@@ -75,21 +75,6 @@ def refuse_unsafe(plan: Plan, ids: list[str]) -> None:
             next_step="rewrite them as told, or accept each by its name (`accept`)",
             details={"unsafe": [each.id for each in unsafe]},
         )
-
-
-def check(adapter: Adapter) -> dict[str, Any]:
-    """The quick answer: what is pending, by classes and markers alone. Unsafe ones count as before."""
-    migrations = adapter.pending(detail=False)
-    after = [each.id for each in migrations if _static(each) is Phase.AFTER]
-    pending = [each.id for each in migrations]
-    return {"pending": pending, "before": [each for each in pending if each not in after], "after": after}
-
-
-def _static(migration: Migration) -> Phase:
-    if migration.marker:
-        return Phase.AFTER if migration.marker == "after_deploy" else Phase.BEFORE
-    phases = {operation.static_phase for operation in migration.operations} - {Phase.NEUTRAL}
-    return Phase.AFTER if phases == {Phase.AFTER} else Phase.BEFORE
 
 
 def _document(migration: Migration) -> dict[str, Any]:

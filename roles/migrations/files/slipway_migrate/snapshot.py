@@ -43,6 +43,10 @@ class Snapshot:
         for table in tables:
             self._contents.pop(table, None)
 
+    def forget_all(self) -> None:
+        """What was read is no longer so."""
+        self._contents = {}
+
     def take(self) -> dict[str, str]:
         """Name -> digest of every column, constraint, index, and of the rows of every table."""
         found = {str(name): str(definition) for name, definition in self._adapter.fetch(_SCHEMA)}
@@ -57,7 +61,7 @@ class Snapshot:
 
     def differences(self, before: dict[str, str]) -> list[str]:
         """What is not as it was, everything read anew; a few words each, at most ten."""
-        self._contents = {}
+        self.forget_all()
         now = self.take()
         words = [f"{name} is gone" for name in before if name not in now]
         words += [f"{name} is new" for name in now if name not in before]

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from .altertable import alter_table
 from .model import Created, Effect, Phase
-from .names import NAME, canonical, shown
+from .names import NAME, canonical, last, shown
 
 _TOKEN = re.compile(
     r"""--[^\n]*|/\*.*?\*/                       # comments
@@ -91,7 +91,7 @@ def _verb(text: str) -> str:
 
 def _create_table(match: re.Match[str], _text: str) -> list[Effect]:
     table = canonical(match["table"])
-    created = (Created("table", table, table),)
+    created = (Created("table", table, table, if_absent=bool(match["maybe"])),)
     return [Effect("create table", f"create table {shown(table)}", table, creates=created)]
 
 
@@ -106,9 +106,13 @@ def _create_index(match: re.Match[str], _text: str) -> list[Effect]:
             "SHARE UPDATE EXCLUSIVE" if online else "SHARE",
             scans=True,
             code="" if online else "index_blocks_writes",
-            creates=(Created("index", table, name),) if match["index"] else (),
+            creates=(Created("index", table, name, if_absent=bool(match["maybe"])),) if match["index"] else (),
         )
     ]
+
+
+def _create_domain(match: re.Match[str], text: str) -> list[Effect]:
+    return [Effect("create domain", text[:200], new_type=last(canonical(match["domain"])))]
 
 
 def _drop_index(match: re.Match[str], _text: str) -> list[Effect]:
@@ -138,10 +142,14 @@ def _alter(match: re.Match[str], text: str) -> list[Effect]:
     return alter_table(canonical(match["table"]), match["actions"]) or [_unparsed(text)]
 
 
-_MAYBE = r"(?:IF (?:NOT )?EXISTS )?"
+_MAYBE = r"(?P<maybe>IF (?:NOT )?EXISTS )?"
 _TABLE = rf"(?P<table>{NAME})"
 _AE = "ACCESS EXCLUSIVE"
-_OVERRIDES = r"(?:lock_timeout|statement_timeout|idle_in_transaction_session_timeout|role|session authorization)"
+# What guard.py sets, and what changes who we are, which tables names mean, or whether triggers run.
+_OVERRIDES = (
+    r"(?:lock_timeout|statement_timeout|transaction_timeout|idle_in_transaction_session_timeout|application_name"
+    r"|client_connection_check_interval|role|session[ _]authorization|search_path|session_replication_role)\b"
+)
 _SOURCE: list[tuple[str, Reader]] = [
     (rf"CREATE (?:UNLOGGED )?TABLE {_MAYBE}{_TABLE} ?\(", _create_table),
     (
@@ -156,8 +164,12 @@ _SOURCE: list[tuple[str, Reader]] = [
     (rf"ALTER TABLE {_MAYBE}(?:ONLY )?{_TABLE} (?P<actions>.+)$", _alter),
     (rf"ALTER INDEX {_MAYBE}{NAME} RENAME TO", _plain()),
     (
-        rf"ALTER (?:VIEW|MATERIALIZED VIEW|SEQUENCE) {_MAYBE}{NAME} RENAME",
+        rf"ALTER (?:VIEW|MATERIALIZED VIEW|SEQUENCE) {_MAYBE}{NAME} (?:RENAME|SET SCHEMA)\b",
         _plain(Phase.UNSAFE, code="rename", old_code_ok=False),
+    ),
+    (
+        rf"ALTER (?:VIEW|MATERIALIZED VIEW|SEQUENCE) {_MAYBE}{NAME} OWNER TO ",
+        _plain(Phase.UNSAFE, code="owner", old_code_ok=False),
     ),
     (r"ALTER TYPE .* ADD VALUE", _plain()),
     (rf"ALTER SEQUENCE {_MAYBE}{NAME} ", _plain()),
@@ -170,7 +182,8 @@ _SOURCE: list[tuple[str, Reader]] = [
     (rf"CREATE (?:OR REPLACE )?TRIGGER .*? ON {_TABLE} ", _plain(lock="SHARE ROW EXCLUSIVE")),
     (rf"DROP TRIGGER {_MAYBE}{NAME} ON {_TABLE}", _plain(Phase.AFTER, lock=_AE, code="drops", old_code_ok=False)),
     (r"CREATE (?:OR REPLACE )?(?:FUNCTION|PROCEDURE|VIEW|AGGREGATE) ", _plain()),
-    (r"CREATE (?:EXTENSION|TYPE|DOMAIN|SEQUENCE|SCHEMA|COLLATION|MATERIALIZED VIEW|STATISTICS|PUBLICATION) ", _plain()),
+    (rf"CREATE DOMAIN (?P<domain>{NAME})", _create_domain),
+    (r"CREATE (?:EXTENSION|TYPE|SEQUENCE|SCHEMA|COLLATION|MATERIALIZED VIEW|STATISTICS|PUBLICATION) ", _plain()),
     (
         r"DROP (?:EXTENSION|TYPE|DOMAIN|SEQUENCE|SCHEMA|COLLATION|(?:MATERIALIZED )?VIEW|FUNCTION|PROCEDURE) ",
         _plain(Phase.AFTER, code="drops", old_code_ok=False),

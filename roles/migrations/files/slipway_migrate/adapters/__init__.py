@@ -7,11 +7,14 @@ import os
 
 from slipway_migrate.request import Request
 
+from . import environment
 from .base import Adapter
 
 
 def make(request: Request) -> Adapter:
     """The adapter that the request names, imported only then: a release has Django or Alembic, seldom both."""
+    if request.scratch:
+        environment.redirect(request.scratch)
     if request.adapter == "django":
         from .django import DjangoAdapter
 
@@ -22,4 +25,4 @@ def make(request: Request) -> Adapter:
         return AlembicAdapter(request.alembic.get("config", "alembic.ini"), scratch=request.scratch)
     from .command import CommandAdapter
 
-    return CommandAdapter(request.command, dict(os.environ), scratch=request.scratch)
+    return CommandAdapter(request.command, dict(os.environ))

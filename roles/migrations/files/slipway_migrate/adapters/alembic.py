@@ -10,6 +10,7 @@ import contextlib
 import inspect
 import io
 import os
+import re
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -20,6 +21,11 @@ from slipway_migrate.model import Migration, Operation
 from slipway_migrate.request import Scratch
 
 from .base import Adapter, Direct, Listener, NotReversibleError, Prepare, Rows, fetch_raw, refuse_pooler
+
+_BOOKKEEPING = re.compile(
+    r'(?:CREATE TABLE|INSERT INTO|UPDATE|DELETE FROM) (?:(?:"[^"]+"|\w+)\.)?"?alembic_version\b', re.I
+)
+_CONTROL = re.compile(r"(?:BEGIN|COMMIT|ROLLBACK|START TRANSACTION|END|ABORT)\b", re.I)
 
 
 class AlembicAdapter(Adapter):
@@ -55,7 +61,11 @@ class AlembicAdapter(Adapter):
     def _on_connect(self, dialect: Any, _record: Any, arguments: list[Any], parameters: dict[str, Any]) -> None:
         if dialect.name != "postgresql":
             raise MigrateError(
-                "not_postgresql", "The database is not PostgreSQL", found=dialect.name, expected="postgresql"
+                "not_postgresql",
+                "The database is not PostgreSQL",
+                found=dialect.name,
+                expected="postgresql",
+                next_step="set webapp_migrations: none",
             )
         if self._scratch:
             arguments[:] = []
@@ -111,14 +121,14 @@ class AlembicAdapter(Adapter):
         """Revisions; Alembic knows no applications."""
         return [["", revision.revision] for revision in reversed(self._applied())]
 
-    def pending(self, *, detail: bool) -> list[Migration]:
+    def pending(self) -> list[Migration]:
         """Revisions in the order of the graph."""
         done = {revision.revision for revision in self._applied()}
         scripts = [each for each in self._script.walk_revisions() if each.revision not in done]
         known = {each.revision for each in scripts}
-        return [self._migration(each, known, detail=detail) for each in reversed(scripts)]
+        return [self._migration(each, known) for each in reversed(scripts)]
 
-    def _migration(self, script: Any, known: set[str], *, detail: bool) -> Migration:
+    def _migration(self, script: Any, known: set[str]) -> Migration:
         parents = {*(script._versioned_down_revisions), *(script._resolved_dependencies or ())}
         source = inspect.getsource(script.module)
         migration = Migration(
@@ -129,8 +139,7 @@ class AlembicAdapter(Adapter):
             marker=markers.read(script.module, of=script.revision),
             parents=tuple(sorted(parents & known)),
         )
-        if detail:
-            self._describe(migration, script, reversible=_has_downgrade(script.module))
+        self._describe(migration, script, reversible=_has_downgrade(script.module))
         return migration
 
     def _describe(self, migration: Migration, script: Any, *, reversible: bool) -> None:
@@ -138,7 +147,9 @@ class AlembicAdapter(Adapter):
         if sql is None:
             migration.operations = [Operation("Revision", migration.name, codes=["sql_unavailable"], from_sql=True)]
             return
-        texts = [text for text in statements.split(sql) if not _is_bookkeeping(text)]
+        texts = _own(statements.split(sql), blocks=not migration.atomic)
+        # A COMMIT of its own keeps what came before it, whatever fails after.
+        migration.atomic = migration.atomic and not any(_CONTROL.match(text) for text in texts)
         migration.sql = "".join(f"{text};\n" for text in texts)
         migration.operations = [
             Operation(effect.kind, effect.describes, [effect], reversible=reversible, from_sql=True)
@@ -231,6 +242,14 @@ def _has_downgrade(module: Any) -> bool:
     return bool(set(downgrade.__code__.co_names)) and "NotImplementedError" not in downgrade.__code__.co_names
 
 
-def _is_bookkeeping(text: str) -> bool:
-    """Alembic's own part of the rendered SQL."""
-    return text.upper() in ("BEGIN", "COMMIT") or "alembic_version" in text
+def _own(texts: list[str], *, blocks: bool) -> list[str]:
+    """The rendered statements without Alembic's part: its table, and BEGIN and COMMIT around all.
+
+    With ``blocks`` each autocommit_block brings a COMMIT and a BEGIN, too: the revision is known not to be atomic.
+    """
+    texts = [text for text in texts if not _BOOKKEEPING.match(text)]
+    if blocks:
+        return [text for text in texts if text.upper() not in ("BEGIN", "COMMIT")]
+    if texts and texts[0].upper() == "BEGIN":
+        texts = texts[1:]
+    return texts[:-1] if texts and texts[-1].upper() == "COMMIT" else texts

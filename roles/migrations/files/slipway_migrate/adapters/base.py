@@ -31,8 +31,8 @@ class Adapter(abc.ABC):
     limits: tuple[str, ...] = ()
 
     @abc.abstractmethod
-    def pending(self, *, detail: bool) -> list[Migration]:
-        """What is to be applied, in order. With ``detail`` each has its SQL and effects, without only its class."""
+    def pending(self) -> list[Migration]:
+        """What is to be applied, in order, each with its SQL and effects."""
 
     @abc.abstractmethod
     def applied(self) -> list[list[str]]:
@@ -69,6 +69,10 @@ class Adapter(abc.ABC):
     @abc.abstractmethod
     def trace(self, listener: Listener) -> contextlib.AbstractContextManager[None]:
         """Tell ``listener`` each statement that migrations run."""
+
+    def discarded(self) -> contextlib.AbstractContextManager[None] | None:
+        """A transaction around all that this adapter does, rolled back at its end; None if the tool has its own."""
+        return None
 
     def finish(self) -> None:  # noqa: B027 - most tools have nothing to do here
         """What the tool does once after a run (Django: permissions and content types)."""

@@ -13,12 +13,10 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import quote
 
 from slipway_migrate.errors import MigrateError
 from slipway_migrate.guard import application_name
 from slipway_migrate.model import Effect, Migration, Operation
-from slipway_migrate.request import Scratch
 
 from .base import Adapter, Direct, Listener, NotReversibleError, Prepare, Rows
 
@@ -36,19 +34,17 @@ class CommandAdapter(Adapter):
         "the SQL is not known before it runs",
     )
 
-    def __init__(
-        self, command: dict[str, list[str]], environment: dict[str, str], *, scratch: Scratch | None = None
-    ) -> None:
+    def __init__(self, command: dict[str, list[str]], environment: dict[str, str]) -> None:
         for name in ("pending", "apply"):
             if not command.get(name):
                 raise MigrateError("bad_request", f"The request does not fit: command.{name}", found="nothing",
                                    expected="the command as a list of words")  # fmt: skip
         self._command = command
-        self._environment = _redirected(environment, scratch) if scratch else environment
+        self._environment = environment
         self._settings: dict[str, str] = {}
         self._own: Direct | None = None
 
-    def pending(self, *, detail: bool) -> list[Migration]:  # noqa: ARG002 - there is no more detail to be had
+    def pending(self) -> list[Migration]:
         """One migration that stands for all lines."""
         lines = [line.strip() for line in self._run("pending").splitlines() if line.strip()]
         operations = [
@@ -62,12 +58,12 @@ class CommandAdapter(Adapter):
 
     def is_applied(self, migration: Migration) -> bool:
         """Nothing is pending any more."""
-        return not self.pending(detail=False) and bool(migration.id)
+        return not self.pending() and bool(migration.id)
 
     def apply(self, migration: Migration) -> None:
         """Run the command once."""
         self._run("apply")
-        if self.pending(detail=False):
+        if self.pending():
             raise MigrateError(
                 "command_left_pending",
                 "The command ended well, but migrations are still pending",
@@ -142,15 +138,6 @@ class CommandAdapter(Adapter):
                 next_step="see its output on standard error, repair it, then run again",
             )
         return done.stdout
-
-
-def _redirected(environment: dict[str, str], scratch: Scratch) -> dict[str, str]:
-    kept = {name: value for name, value in environment.items() if not name.startswith("PG")}
-    url = (
-        f"postgresql://{quote(scratch.user)}@/{quote(scratch.database)}?host={quote(scratch.host)}&port={scratch.port}"
-    )
-    return {**kept, "DATABASE_URL": url, "PGHOST": scratch.host, "PGPORT": str(scratch.port), "PGUSER": scratch.user,
-            "PGDATABASE": scratch.database}  # fmt: skip
 
 
 def _driver() -> Any:

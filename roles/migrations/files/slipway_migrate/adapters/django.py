@@ -50,6 +50,7 @@ class DjangoAdapter(Adapter):
                 f"The database {self._alias} is not PostgreSQL",
                 found=self._connection.vendor,
                 expected="postgresql",
+                next_step="set webapp_migrations: none",
             )
         if self._connection.settings_dict.get("OPTIONS", {}).get("pool"):
             raise MigrateError(
@@ -104,7 +105,7 @@ class DjangoAdapter(Adapter):
 
         return MigrationExecutor(self._connection)
 
-    def pending(self, *, detail: bool) -> list[Migration]:
+    def pending(self) -> list[Migration]:
         """The plan of `migrate` without arguments: squashes, merges, run_before, swappable models included."""
         executor = self._executor()
         executor.loader.check_consistent_history(self._connection)
@@ -119,11 +120,8 @@ class DjangoAdapter(Adapter):
             )
         plan = [migration for migration, _unused in executor.migration_plan(executor.loader.graph.leaf_nodes())]
         migrations = [self._migration(each, executor.loader.graph, plan) for each in plan]
-        if detail and plan:
+        if plan:
             self._describe(executor, plan, migrations)
-        elif plan:
-            for one, found in zip(plan, migrations):
-                found.operations = [django_operations.static(operation) for operation in one.operations]
         return migrations
 
     @staticmethod
@@ -198,6 +196,17 @@ class DjangoAdapter(Adapter):
             state = executor._create_project_state(with_applied_migrations=True)
             emit_pre_migrate_signal(0, False, self._alias, stdout=sys.stderr, apps=state.apps, plan=plan)
             executor.migrate(targets=[(migration.app, migration.name)], plan=plan, state=state.clone())
+
+    @contextlib.contextmanager
+    def discarded(self) -> Iterator[None]:
+        """Django's own transaction: those of the migrations become savepoints in it."""
+        from django.db import transaction
+
+        with transaction.atomic(using=self._alias):
+            try:
+                yield
+            finally:
+                transaction.set_rollback(True, using=self._alias)
 
     def finish(self) -> None:
         """Django's post_migrate: content types and permissions. Sent on every run, also for one that was cut off."""

@@ -7,25 +7,22 @@ only, that RunPython is reversible. A class is trusted by its name only if it ru
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from slipway_migrate import statements
 from slipway_migrate.model import Effect, Operation, Phase
+from slipway_migrate.names import canonical, quoted
 
-_BEFORE, _AFTER, _NEUTRAL = Phase.BEFORE, Phase.AFTER, Phase.NEUTRAL
-# What each class means before its SQL is known.
-KINDS: dict[str, Phase] = {
-    "CreateModel": _BEFORE, "DeleteModel": _AFTER, "RenameModel": _BEFORE, "AlterModelTable": _BEFORE,
-    "AlterModelTableComment": _BEFORE, "AlterModelOptions": _NEUTRAL, "AlterModelManagers": _NEUTRAL,
-    "AlterOrderWithRespectTo": _BEFORE, "AlterUniqueTogether": _BEFORE, "AlterIndexTogether": _BEFORE,
-    "AddField": _BEFORE, "RemoveField": _AFTER, "AlterField": _BEFORE, "RenameField": _BEFORE,
-    "AddIndex": _BEFORE, "RemoveIndex": _BEFORE, "RenameIndex": _BEFORE,
-    "AddConstraint": _BEFORE, "RemoveConstraint": _AFTER, "AlterConstraint": _NEUTRAL,
-    "AddIndexConcurrently": _BEFORE, "RemoveIndexConcurrently": _BEFORE,
-    "AddConstraintNotValid": _BEFORE, "ValidateConstraint": _BEFORE,
-    "CreateExtension": _BEFORE, "CreateCollation": _BEFORE, "RemoveCollation": _AFTER,
-    "RunSQL": _BEFORE, "RunPython": _BEFORE, "RenameContentType": _BEFORE,
-}  # fmt: skip
+# Classes whose SQL tells all that they do, or about which _correct knows the rest.
+KINDS = frozenset((
+    "CreateModel", "DeleteModel", "RenameModel", "AlterModelTable", "AlterModelTableComment",
+    "AlterModelOptions", "AlterModelManagers", "AlterOrderWithRespectTo", "AlterUniqueTogether",
+    "AlterIndexTogether", "AddField", "RemoveField", "AlterField", "RenameField", "AddIndex", "RemoveIndex",
+    "RenameIndex", "AddConstraint", "RemoveConstraint", "AlterConstraint", "AddIndexConcurrently",
+    "RemoveIndexConcurrently", "AddConstraintNotValid", "ValidateConstraint", "CreateExtension",
+    "CreateCollation", "RemoveCollation", "RunSQL", "RunPython", "RenameContentType",
+))  # fmt: skip
 _DROPS = ("DeleteModel", "RemoveField")
 _TIGHTENS = ("AddConstraint", "AddConstraintNotValid", "AlterUniqueTogether")
 
@@ -45,23 +42,13 @@ def _is_separate(operation: Any) -> bool:
     return type(operation).__name__ == "SeparateDatabaseAndState"
 
 
-def static(operation: Any) -> Operation:
-    """What the class alone says, for the quick answer."""
-    if _is_separate(operation):
-        parts = {static(each).static_phase for each in operation.database_operations} - {_NEUTRAL}
-        phase = parts.pop() if len(parts) == 1 else (_BEFORE if parts else _NEUTRAL)
-    else:
-        phase = KINDS.get(kind_of(operation), _BEFORE)
-    return Operation(kind=type(operation).__name__, describes=operation.describe(), static_phase=phase)
-
-
 def describe(migration: Any, state: Any, connection: Any) -> tuple[list[Operation], str]:
     """The operations of a migration with their effects, and its SQL; ``state`` is moved forward."""
     described, sql = [], []
     for operation in migration.operations:
         for leaf, old, new in _leaves(operation, migration.app_label, state):
             text = _sql(leaf, migration, old, new, connection)
-            described.append(_operation(leaf, text))
+            described.append(_operation(leaf, text, _table(leaf, migration.app_label, old)))
             sql += [f"-- {leaf.describe()}", text if text is not None else "-- (its SQL is known only when it runs)"]
     return described, "\n".join(sql) + "\n" if sql else ""
 
@@ -93,13 +80,19 @@ def _sql(operation: Any, migration: Any, old: Any, new: Any, connection: Any) ->
     return "\n".join(editor.collected_sql)
 
 
-def _operation(operation: Any, sql: str | None) -> Operation:
+def _table(operation: Any, app: str, state: Any) -> str:
+    """The canonical name of the table that loses a constraint: DROP INDEX does not tell it."""
+    if kind_of(operation) != "RemoveConstraint" or not operation.reduces_to_sql:
+        return ""
+    return canonical(quoted(state.apps.get_model(app, operation.model_name)._meta.db_table))
+
+
+def _operation(operation: Any, sql: str | None, table: str) -> Operation:
     kind = kind_of(operation)
     described = Operation(
         kind=type(operation).__name__,
         describes=operation.describe(),
         reversible=bool(operation.reversible) and kind not in _DROPS,
-        static_phase=KINDS.get(kind, _BEFORE),
         from_sql=kind == "RunSQL",
     )
     if not kind:
@@ -110,17 +103,25 @@ def _operation(operation: Any, sql: str | None) -> Operation:
         described.effects = [Effect("run python", described.describes, reversible=described.reversible)]
     else:
         described.effects = [effect for text in statements.split(sql) for effect in statements.read(text)]
-        _correct(described, kind, operation)
+        _correct(described, kind, operation, table)
     return described
 
 
-def _correct(described: Operation, kind: str, operation: Any) -> None:
+def _correct(described: Operation, kind: str, operation: Any, table: str) -> None:
     """What Django's class knows better than the SQL."""
     if kind != "RunSQL":
         # Django adds a default for the rows that exist and drops it again: nobody counted on it.
         described.effects = [effect for effect in described.effects if effect.kind != "drop default"]
     elif operation.sql and all(not effect.old_code_ok for effect in described.effects):
         described.reversible = False
+    if kind == "RemoveConstraint":
+        # A conditional unique constraint is an index to the database, and a rule to the running code.
+        described.effects = [
+            dataclasses.replace(effect, table=table, phase=Phase.AFTER, code="drops", old_code_ok=False)
+            if effect.kind == "drop index"
+            else effect
+            for effect in described.effects
+        ]
     if kind == "AddField" and described.effects and _python_default_only(operation.field):
         described.codes.append("not_null_without_db_default")
     if kind in _TIGHTENS or (kind == "AlterField" and any(each.kind == "add unique" for each in described.effects)):

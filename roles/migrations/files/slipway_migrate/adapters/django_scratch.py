@@ -26,8 +26,6 @@ def redirect(alias: str, scratch: Scratch) -> None:
 
     environment = {name: "memory://" for name in _BROKERS if name in os.environ}
     os.environ.update(environment)
-    for name in [name for name in os.environ if name.startswith("PG") and name != "PGAPPNAME"]:
-        del os.environ[name]  # PGHOST and its like fill in what a connection leaves open
     databases: dict[str, Any] = settings.DATABASES
     for other in databases:
         databases[other] = _scratched(databases[other], scratch) if other == alias else dict(_DUMMY_DATABASE)
