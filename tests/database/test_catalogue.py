@@ -23,6 +23,11 @@ SEED = 20261121
 FLIPS = 60
 
 
+def interrupted(*_given: object) -> None:
+    """What is stopped at this very moment."""
+    raise KeyboardInterrupt
+
+
 def request(directory: Path, **more: Any) -> dict[str, Any]:
     return {"app": APP, "directory": str(directory), **more}
 
@@ -307,7 +312,7 @@ def test_a_deletion_that_was_cut_off_leaves_no_half_backup_and_is_ended(
 ) -> None:
     new, old = put(tmp_path, ago(days=1)), put(tmp_path, ago(days=2))
     with monkeypatch.context() as patch:
-        patch.setattr(shutil, "rmtree", lambda _tree: (_unused for _unused in ()).throw(KeyboardInterrupt))
+        patch.setattr(shutil, "rmtree", interrupted)
         with pytest.raises(KeyboardInterrupt):
             prune.run(request(tmp_path, retention={"last": 1}))
     assert listed(tmp_path) == ([new.name], ["deleting"])
@@ -350,7 +355,7 @@ def test_a_change_starts_from_what_is_on_the_disk(tmp_path: Path) -> None:
 def test_who_died_while_writing_a_manifest_left_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = put(tmp_path, ago(hours=1))
     (entry,) = catalogue.load(tmp_path, APP, now=datetime.datetime.now(datetime.UTC)).entries
-    monkeypatch.setattr(os, "rename", lambda *_unused: (_unused for _unused in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(os, "rename", interrupted)
     with pytest.raises(KeyboardInterrupt):
         catalogue.change(entry, lambda old: {**old, "status": "failed"})
     assert manifest.read(path)["status"] == "verified"

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import shutil
 import subprocess
@@ -81,7 +82,8 @@ def test_sequences_are_read_before_the_dump_begins(
     place: Any, cluster: Any, small: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cluster.execute(small, "CREATE SEQUENCE counter", "SELECT nextval('counter')")
-    start, look, seen = dump.start, Source.facts, []
+    start, look = dump.start, Source.facts
+    seen: list[Any] = []
 
     def started(*arguments: Any, **options: Any) -> Any:
         cluster.execute(small, "SELECT nextval('counter')")
@@ -202,11 +204,12 @@ def test_what_the_dump_leaves_leads_nowhere_else(tmp_path: Path, how: str) -> No
     victim.chmod(0o600)
     made = manifest.Manifest(id="x", app="shop", who="", why="", run="", begun="")
     place = workspace.Workspace(tmp_path, made, account=Account(), group="")
-    {
+    plant: dict[str, Callable[[Path], None]] = {
         "symlink": lambda path: path.symlink_to(victim),
         "pipe": os.mkfifo,
         "second name": lambda path: os.link(victim, path),
-    }[how](place.archive / "1.dat.gz")
+    }
+    plant[how](place.archive / "1.dat.gz")
     with pytest.raises(BackupError) as caught:
         place.claim()
     assert caught.value.code == "archive_damaged"
@@ -281,15 +284,16 @@ def test_no_user_and_password_of_a_url_in_the_manifest() -> None:
 
 
 def test_a_scratch_directory_appears_locked(place: Any, cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    lock, seen = scratch.fcntl.flock, []
+    lock = fcntl.flock
+    seen: list[list[str]] = []
 
     def looked(handle: int, how: int) -> None:
-        if how == scratch.fcntl.LOCK_EX:
+        if how == fcntl.LOCK_EX:
             seen.append([path.name[:2] for path in place.scratch.iterdir()])
             assert scratch.reap(place.scratch) == []
         lock(handle, how)
 
-    monkeypatch.setattr(scratch.fcntl, "flock", looked)
+    monkeypatch.setattr(fcntl, "flock", looked)
     binaries = dump.Binaries(cluster.binaries, "15.1")
     with scratch.prepared(place.scratch, binaries, Account(), limits=scratch.Limits(1 << 30)) as server:
         assert server.directory.name.startswith("s-")

@@ -266,7 +266,7 @@ def _load(server: Server, argv: Sequence[str], *, stdin: str = "") -> float:
 
 
 def noop(app: str) -> list[float]:
-    """Seconds of check and plan with nothing pending, as often as it is asked, for the release that is live."""
+    """Seconds of a plan with nothing pending, as often as it is asked, for the release that is live."""
     slot = Path(os.readlink(f"/srv/{app}/route/00.sock")).parent.name
     code = f"/srv/{app}/slots/{slot}/code"
     python = f"/srv/{app}/slots/{slot}/venv/bin/python"
