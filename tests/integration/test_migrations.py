@@ -67,7 +67,7 @@ def test_the_controller_dies_between_backup_and_migration(records: Site, tell: C
     output = started.wait().output
     assert len(verified(host) - before) == 1, output[-6000:]
     # What had been started on the host may end by itself: then the migration is there, whole, or it is not.
-    until(lambda: not host.try_sh("pgrep -f slipway-migrate")[1].strip(), "the end of what was started")
+    until(lambda: not host.try_sh("pgrep -f '[s]lipway-migrate'")[1].strip(), "the end of what was started")
     assert records.live() == live
     moved = "mood" in columns(host)
     let_the_lease_expire(records)
@@ -83,7 +83,7 @@ def test_the_backup_is_killed_while_it_is_proven(records: Site, tell: Callable[[
     tree = records.sources.tree(release=3)
     started = records.start("deploy", webapp_source=str(tree))
     until(lambda: host.try_sh(f"test -e {SCRATCH}/*/data/PG_VERSION")[0] == 0, "a throwaway server")
-    host.sh("pkill -KILL -f 'slipway-backup take'")
+    host.sh("pkill -KILL -f '[s]lipway-backup take'")
     run = started.wait()
     assert run.code == FAILED_HOSTS, run.output[-6000:]
     assert "slipway-backup take" in run.said
