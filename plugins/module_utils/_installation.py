@@ -45,7 +45,9 @@ class Package:
         strange = [path for path in self.files if not re.fullmatch(FILE, path)]
         if strange or not self.files or not re.fullmatch(NAME, self.name):
             raise SlipwayError(
-                f"{self.name} is not a package that can be installed", found=", ".join(strange) or "no file"
+                f"{self.name} is not a package that can be installed",
+                found=", ".join(strange) or "no file",
+                next_step="install the collection anew",
             )
 
     @property

@@ -15,6 +15,7 @@ description:
     the caller's.
   - Secrets reach it by its environment and are masked in what it prints.
   - In check mode O(unless) is run and O(command) is not.
+  - Migrations are run by M(slipway.webapp.migrate), which asks for a backup first.
 extends_documentation_fragment:
   - slipway.webapp.app
   - slipway.webapp.app.attributes
@@ -48,7 +49,7 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Migrate the database if there is something to migrate
+- name: Make the table of the cache
   slipway.webapp.manage:
     app: shop
     release: 1.4.0-3f9a1c22d0
@@ -56,8 +57,7 @@ EXAMPLES = r"""
       DJANGO_SETTINGS_MODULE: shop.settings
     secrets:
       SECRET_KEY: "{{ vault_secret_key }}"
-    command: [migrate, --noinput]
-    unless: [migrate, --check]
+    command: [createcachetable]
 
 - name: Clear the sessions with the live release
   slipway.webapp.manage:
@@ -71,7 +71,7 @@ actions:
   returned: success
   type: list
   elements: str
-  sample: ["Run manage.py migrate --noinput"]
+  sample: ["Run manage.py createcachetable"]
 release:
   description: The release whose manage.py was run.
   returned: success
@@ -86,7 +86,7 @@ stdout:
   description: What the command printed, at most its last 64 KiB.
   returned: always
   type: str
-  sample: "Running migrations:"
+  sample: ""
 stderr:
   description: What the command printed as errors, at most its last 64 KiB.
   returned: always
