@@ -15,7 +15,7 @@ options:
   app:
     description:
       - The application's name. It is also the name of its system user and of its directories below C(/srv) and C(/etc).
-      - A lower-case letter, then at most 29 lower-case letters, digits or hyphens.
+      - A lower-case letter, then at most 23 lower-case letters, digits or hyphens.
     type: str
     required: true
 """

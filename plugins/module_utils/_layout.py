@@ -15,7 +15,8 @@ SLOTS = ("blue", "green")
 PROCESSES = ("web", "worker", "beat")
 BUCKETS = 20
 
-NAME_PATTERN = r"[a-z][a-z0-9-]{0,29}"
+# 24, because a user of Linux has 32 at most, and one of ours is called NAME_scratch.
+NAME_PATTERN = r"[a-z][a-z0-9-]{0,23}"
 RELEASE_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}"
 CONFIG_PATTERN = r"[0-9a-f]{12}"
 
@@ -37,7 +38,7 @@ class Layout:
             raise SlipwayError(
                 "The application's name cannot be used",
                 found=repr(self.app),
-                expected="a lower-case letter, then at most 29 lower-case letters, digits or hyphens",
+                expected="a lower-case letter, then at most 23 lower-case letters, digits or hyphens",
                 next_step="correct webapp_name",
             )
 

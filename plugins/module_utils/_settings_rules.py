@@ -29,7 +29,7 @@ TAKEN = re.findall(
     """
     root daemon bin sys adm tty disk lp mail news uucp man proxy kmem dialout fax voice cdrom floppy tape sudo audio dip
     backup operator list irc src shadow utmp video sasl plugdev staff games users nogroup nobody nginx postgres redis
-    slipway slipway-backup slipway-scratch sshd messagebus polkitd ntp tcpdump tss uuidd landscape lxd docker ssl-cert
+    slipway slipway-backup sshd messagebus polkitd ntp tcpdump tss uuidd landscape lxd docker ssl-cert
     systemd
 """,
 )
@@ -101,7 +101,7 @@ def _number(low: float, high: float, what: str = "") -> tuple[Callable[[Any], bo
 RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "webapp_name": (
         lambda name: bool(re.fullmatch(NAME_PATTERN, name)) and name not in TAKEN,
-        "a lower-case letter, then at most 29 lower-case letters, digits or hyphens, and no system user's name",
+        "a lower-case letter, then at most 23 lower-case letters, digits or hyphens, and no system user's name",
     ),
     "webapp_domain": (
         lambda text: is_domain(text) and not is_placeholder(text),

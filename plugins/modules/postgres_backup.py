@@ -100,7 +100,7 @@ EXAMPLES = r"""
     database:
       database_url: postgresql:///shop?host=/run/postgresql
       database_user: postgres
-      scratch_user: slipway-scratch
+      scratch_user: shop_scratch
       group: slipway-backup
       directory: /var/backups/slipway/shop
       scratch_directory: /var/lib/slipway/shop/scratch

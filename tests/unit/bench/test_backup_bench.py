@@ -22,7 +22,7 @@ def one(seconds: float, cpu: float = 1.0, rss: float = 10.0) -> dict[str, float]
 
 
 def size(*, database_bytes: int = 10**9, full: float = 20.0, cpu: float = 2.1, rss: float = 50.0) -> dict[str, Any]:
-    ours = {level: one(13.0) for level in ("archive", "data", "constraints", "amcheck", "restore")}
+    ours = {level: one(13.0, cpu) for level in ("archive", "data", "constraints", "amcheck", "restore")}
     return {
         "gigabytes": 1.0,
         "database_bytes": database_bytes,

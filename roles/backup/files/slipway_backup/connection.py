@@ -101,8 +101,27 @@ class Database:
                 found=str(error).strip(),
                 next_step="check the address, the role, its password and pg_hba.conf",
             ) from error
+        _refuse_pooler(connection)
         pin(connection)
         return connection
+
+
+def _refuse_pooler(connection: Connection) -> None:
+    """Settings, locks and snapshots of a session do not survive PgBouncer and its like.
+
+    A server tells its process id when a connection begins; a pooler makes one up, so the two answers differ.
+    """
+    ((server,),) = rows(connection, "SELECT pg_catalog.pg_backend_pid()")
+    told = connection.info.backend_pid
+    if told != server:
+        connection.close()
+        raise BackupError(
+            "pooled_connection",
+            "The connection does not end at PostgreSQL itself but at a pooler",
+            found=f"process id {told} when it was opened, {server} now",
+            expected="a direct connection",
+            next_step="set webapp_backup_database_url to a URL with the server's own host and port",
+        )
 
 
 def pin(connection: Connection) -> None:

@@ -93,6 +93,9 @@ class Source:
         self.seconds_busy = 0.0
         self._lock_wait = lock_wait_seconds
         self.connection: Connection = database.connect()
+        # One processor of the server's at most: users are in no hurry that we finish.
+        self.connection.execute("SET max_parallel_workers_per_gather = 0")
+        self.connection.commit()
         self.version = self.connection.info.server_version
         self._opened = 0.0
 
