@@ -7,16 +7,19 @@ import contextlib
 import datetime
 import os
 import shutil
+import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from slipway_backup import catalogue, covers, gate, manifest, settle
+from slipway_backup import take as taking
 from slipway_backup.connection import Database
 from slipway_backup.errors import BackupError
 
-from tests.database.backups import APP, Shop, ago, put, run_sql
+from tests.database.backups import APP, Shop, ago, put, run_sql, stamp
 
 NAME = "gate_shop"
 TABLE = "CREATE TABLE public.note (id integer PRIMARY KEY, text text)"
@@ -129,6 +132,60 @@ def test_timeline_changed(shop: Shop) -> None:
     identity = manifest.read(entry)["identity"]
     change(entry, identity={**identity, "timeline": identity["timeline"] + 1})
     assert refused(shop).code == "timeline_changed"
+
+
+@pytest.mark.parametrize("days", [2, -2])
+def test_the_clock_of_the_host_is_wrong(shop: Shop, days: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the age of a backup nor which one is the newest goes by it."""
+    right = catalogue.now
+    with monkeypatch.context() as wrong:
+        wrong.setattr(taking, "_now", lambda: stamp(ago(days=-days)))
+        wrong.setattr(catalogue, "now", lambda: right() + datetime.timedelta(days=days))
+        entry = shop.backup()
+        assert abs(datetime.datetime.fromisoformat(manifest.read(entry)["begun"]) - right()).days > 0
+        assert gate.run(shop.request(max_age_seconds=600))["backup"] == entry.name
+    opened = gate.run(shop.request(max_age_seconds=600))
+    assert (opened["backup"], opened["age_seconds"] < 600) == (entry.name, True)
+
+
+def test_a_standby_that_took_over(own_cluster: Any, place: Any) -> None:
+    """Told at once: the control file knows of it only after a checkpoint, which has some work to do here."""
+    make(own_cluster)
+    shop = Shop(own_cluster, NAME, place.catalogue)
+    shop.sql("CREATE TABLE public.filler AS SELECT n, repeat('x', 500) AS text FROM generate_series(1, 20000) AS n")
+    shop.backup()
+    gate.run(shop.request())
+    with standby_of(own_cluster) as standby:
+        shop.sql("UPDATE public.filler SET n = n + 1")
+        ((written,),) = shop.sql("SELECT pg_current_wal_lsn()")
+        after = Shop(standby, NAME, place.catalogue)
+        while not run_sql(after.server, f"SELECT pg_last_wal_replay_lsn() >= '{written}'")[0][0]:
+            time.sleep(0.05)
+        own_cluster.stop()
+        run_sql(after.server, "SELECT pg_promote()")
+        assert refused(after).code == "timeline_changed"
+        after.backup()
+        gate.run(after.request())
+
+
+@contextlib.contextmanager
+def standby_of(cluster: Any) -> Iterator[Any]:
+    """A second server that follows the first one."""
+    directory = Path(tempfile.mkdtemp(prefix="slipway-standby-"))
+    directory.chmod(0o755)
+    standby = type(cluster)(directory, cluster.binaries, cluster.user)
+    try:
+        for path, mode in ((standby.data, 0o700), (Path(standby.socket), 0o755)):
+            path.mkdir(mode=mode)
+            if cluster.user:
+                shutil.chown(path, cluster.user)
+        source = ("--host", cluster.socket, "--username", "admin", "--checkpoint", "fast", "--no-sync")
+        cluster.run("pg_basebackup", *source, "--pgdata", str(standby.data), "--write-recovery-conf")
+        standby.start()
+        yield standby
+    finally:
+        standby.stop()
+        shutil.rmtree(directory)
 
 
 def test_a_server_that_was_set_back(shop: Shop) -> None:

@@ -36,6 +36,7 @@ from slipway_backup.processes import Account, Deadline
 from slipway_backup.source import CHECKSUM, Facts, Source
 
 from tests.database.backups import Shop, run_sql
+from tests.database.pooler import pgbouncer
 
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root works as several users")
 PATIENCE = 60  # seconds until something that must happen has happened on the slowest machine
@@ -62,6 +63,15 @@ def test_an_invalid_index_is_told_and_does_not_fail_the_backup(place: Any, clust
     assert (made["status"], made["level"], made["schema_fingerprint"]) == ("verified", "full", before)
     (told,) = made["exceptions"]
     assert told.startswith("index public.failed of public.book is invalid")
+
+
+def test_a_pooler_is_refused(place: Any, cluster: Any, small: str) -> None:
+    port = int(cluster.execute("postgres", "SHOW port")[0][0])
+    with pgbouncer(cluster.socket, port, system_user=cluster.user, role="admin") as pooled:
+        with pytest.raises(BackupError) as refusal:
+            place.take(small, database_url=cluster.url(small).replace(cluster.socket, pooled))
+        assert refusal.value.code == "pooled_connection"
+    assert not list(place.catalogue.glob("2*"))
 
 
 def test_a_tablespace_of_the_source(place: Any, cluster: Any, small: str) -> None:

@@ -23,7 +23,7 @@ PLACE = "/opt/slipway-tests"
 SOURCES = ("tests/database", "roles/backup/files", "roles/migrations/files")
 PACKAGES = (
     *("postgresql", "python3-psycopg", "python3-pytest", "python3-pytest-xdist", "python3-venv", "python3-pip"),
-    *("openssl", "age", "gnupg", "rclone", "restic", "procps", "util-linux"),
+    *("openssl", "age", "gnupg", "rclone", "restic", "procps", "util-linux", "pgbouncer"),
 )
 # What a release has in its own environment; tests/app/base/requirements.in says the same.
 RELEASE = (

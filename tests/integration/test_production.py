@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import secrets
 import subprocess
 import time
@@ -35,7 +36,7 @@ VISITS = 60
 @pytest.fixture(scope="module")
 def planted() -> dict[str, str]:
     """The secrets of the fleet."""
-    return {name: secrets.token_hex(25) for name in ("key", "database", "redis")}
+    return {name: secrets.token_hex(25) for name in ("key", "database", "redis", "backup")}
 
 
 @pytest.fixture(scope="module")
@@ -49,13 +50,14 @@ def production(tmp_path_factory: pytest.TempPathFactory, planted: Mapping[str, s
         "webapp_environment": {"BEAT_SECONDS": "1"},
     }
     for hosts in fleet_of("production"):
+        backup = f"postgresql://board_backup:{planted['backup']}@{hosts['db1'].address}/board"
         site = make_site(
             app=example["webapp_name"],
             environment="production",
             directory=tmp_path_factory.mktemp("production"),
             hosts=hosts,
             edge="edge1",
-            settings={**{name: value for name, value in example.items() if name != "webapp_source"}, **own},
+            settings={**{name: value for name, value in example.items() if name != "webapp_source"}, **own, "webapp_backup_database_url": backup},
         )
         yield site
 
@@ -214,6 +216,20 @@ def test_the_secrets_of_the_fleet_stay_in_their_files(
     assert settings.startswith("/etc/redis/"), found["db1"]
     assert production.hosts["db1"].sh(f"stat -c '%a %U:%G' {settings}").strip() == "640 redis:redis"
     tell(f"in {sum(map(len, found.values()))} files of {len(found)} hosts, none but those that need them")
+
+
+def test_a_backup_comes_back_over_the_network(production: Site, tell: Callable[[str], None]) -> None:
+    """The user of webapp_backup_database_url was made by provision, with what a restore needs."""
+    ledger = production.hosts["app1"].look(production.app)["ledger"]
+    backup = [one["database"]["backup"] for one in ledger if (one.get("database") or {}).get("backup")][-1]
+    looked = production.play("restore", "--check", backup=backup).ended(0)
+    assert "loses what was written" in looked.said, looked.output
+    run = production.play("restore", backup=backup, target="board_copy", confirm="board_copy").ended(0)
+    sql = "SELECT count(*), (SELECT tableowner FROM pg_tables WHERE tablename = 'notes_note') FROM django_migrations"
+    found = production.hosts["db1"].sh(f'runuser -u postgres -- psql -d board_copy -Atc "{sql}"').strip()
+    production.hosts["db1"].sh("runuser -u postgres -- dropdb board_copy")
+    assert re.fullmatch(r"[1-9]\d*\|board", found), found
+    tell(f"restored beside the live one in {run.seconds:.0f} s: {found}")
 
 
 def told(site: Site) -> dict[str, Any]:

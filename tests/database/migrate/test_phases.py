@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
-import socket
-import threading
+import os
 from pathlib import Path
 
 import pytest
+
+from tests.database.pooler import pgbouncer
 
 from .project import Project
 
@@ -158,38 +159,15 @@ def test_squawk_that_does_not_work_is_an_error(project: Project, tmp_path: Path)
 
 
 def test_a_pooler_is_refused(project: Project) -> None:
-    """A stand-in for PgBouncer: it makes up the process id in BackendKeyData, as poolers do."""
-    real = f"{project.server.host}/.s.PGSQL.{project.server.port}"
-    listener = socket.socket(socket.AF_UNIX)
-    place = Path(project.server.host) / "pooler"
-    place.mkdir()
-    listener.bind(f"{place}/.s.PGSQL.{project.server.port}")
-    listener.listen()
-    threading.Thread(target=_relay, args=(listener, real), daemon=True).start()
-    project.settings()
-    text = (project.root / "project_settings.py").read_text()
-    (project.root / "project_settings.py").write_text(text.replace(repr(project.server.host), repr(str(place))))
-    error = project.run("plan")["error"]
-    listener.close()
+    server = project.server
+    with pgbouncer(
+        server.host, server.port, system_user="postgres" if os.geteuid() == 0 else "", role="postgres"
+    ) as place:
+        project.settings()
+        text = (project.root / "project_settings.py").read_text()
+        (project.root / "project_settings.py").write_text(text.replace(repr(server.host), repr(place)))
+        error = project.run("plan")["error"]
     assert error["code"] == "pooled_connection"
-
-
-def _relay(listener: socket.socket, real: str) -> None:
-    client, _unused = listener.accept()
-    upstream = socket.socket(socket.AF_UNIX)
-    upstream.connect(real)
-
-    def forward() -> None:
-        while chunk := client.recv(65536):
-            upstream.sendall(chunk)
-
-    threading.Thread(target=forward, daemon=True).start()
-    key = b"K\x00\x00\x00\x0c"
-    while chunk := upstream.recv(65536):
-        place = chunk.find(key)
-        if place >= 0:
-            chunk = chunk[: place + 5] + b"\x00\x00\x00\x07" + chunk[place + 9 :]
-        client.sendall(chunk)
 
 
 CREATE = 'migrations.CreateModel("Fresh", [("id", models.BigAutoField(primary_key=True))])'

@@ -81,7 +81,7 @@ def create_database(scratch: Scratch, facts: Facts) -> list[str]:
             connection.execute(properties.creation(name, facts.identity, owner, version=version))
             notes = []
         except (psycopg.errors.WrongObjectType, psycopg.errors.InvalidParameterValue) as error:
-            plain = {"locale_provider": "c", "collate": "C", "ctype": "C", "icu_locale": None}
+            plain = {"locale_provider": "c", "collate": "C", "ctype": "C", "icu_locale": None, "icu_rules": None}
             connection.execute(properties.creation(name, {**facts.identity, **plain}, owner, version=version))
             notes = [f"locale: {str(error).strip()}; the copy has C, so the order in indexes on text is not proven"]
         return notes + set_monetary_locale(connection, name, facts.lc_monetary)
@@ -187,6 +187,15 @@ def passes(entries: list[toc.Entry], *, indexes: bool = True) -> list[Pass]:
         done = {entry.id for entry in now}
         left = [entry for entry in left if entry.id not in done]
     return found
+
+
+def left_out(entries: list[toc.Entry]) -> list[str]:
+    """What a restore does not bring back, one line each."""
+    return [
+        f"subscription {entry.name} was not made, because it would connect to its publisher: make it by hand"
+        for entry in entries
+        if entry.kind == "SUBSCRIPTION"
+    ]
 
 
 def _is_left_out(entry: toc.Entry, *, indexes: bool) -> bool:

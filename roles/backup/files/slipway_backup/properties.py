@@ -49,6 +49,8 @@ def creation(name: str, identity: dict[str, Any], owner: str, *, version: int) -
         parts.append(f"LOCALE_PROVIDER {provider}")
     if identity["icu_locale"]:
         parts.append(f"{'BUILTIN_LOCALE' if provider == 'builtin' else 'ICU_LOCALE'} {literal(identity['icu_locale'])}")
+    if identity.get("icu_rules"):
+        parts.append(f"ICU_RULES {literal(identity['icu_rules'])}")
     return " ".join(parts)
 
 

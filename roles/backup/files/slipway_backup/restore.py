@@ -270,7 +270,9 @@ class Work:
         binaries = dump.find(self.asked.binaries, major, ("pg_dump", "pg_restore"), self.deadline)
         with tempfile.TemporaryDirectory(prefix="slipway-restore-") as name:
             os.chmod(name, 0o755)  # only the ids of entries are in it, and pg_restore may be another user
-            for one in loading.passes(toc.read(archive)):
+            contents = toc.read(archive)
+            self.notes += loading.left_out(contents)
+            for one in loading.passes(contents):
                 wanted = Path(name) / f"{one.name}.list"
                 wanted.write_text("".join(f"{entry.id};\n" for entry in one.entries))
                 wanted.chmod(0o644)

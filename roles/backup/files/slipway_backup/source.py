@@ -307,17 +307,24 @@ def sequence_values(ask: Any, names: Sequence[tuple[str, str, bool]]) -> list[Se
 
 
 def identity(source: Source) -> dict[str, Any]:
-    """Which database of which cluster this is: never its name alone. On a standby the timeline is the primary's."""
+    """Which database of which cluster this is: never its name alone. On a standby the timeline is the primary's.
+
+    The control file knows a new timeline only from the first checkpoint on, which may be minutes after a failover; the
+    name of the file that is being written tells it at once.
+    """
     found = source.rows(
-        """SELECT s.system_identifier::text, c.timeline_id, d.datname, d.oid::bigint,
+        """SELECT s.system_identifier::text,
+          CASE WHEN pg_catalog.pg_is_in_recovery() THEN c.timeline_id ELSE ('x' || pg_catalog.substr(
+            pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 1, 8))::bit(32)::int END,
+          d.datname, d.oid::bigint,
           pg_catalog.current_setting('server_version_num')::int, pg_catalog.pg_encoding_to_char(d.encoding),
           coalesce(j.d->>'datlocprovider', 'c'), d.datcollate, d.datctype,
-          coalesce(j.d->>'datlocale', j.d->>'daticulocale')
+          coalesce(j.d->>'datlocale', j.d->>'daticulocale'), j.d->>'daticurules'
         FROM pg_catalog.pg_control_system() s, pg_catalog.pg_control_checkpoint() c, pg_catalog.pg_database d,
           LATERAL (SELECT pg_catalog.to_jsonb(d)) j(d) WHERE d.datname = pg_catalog.current_database()"""
     )[0]
     keys = ("system_identifier", "timeline", "database", "database_oid", "server_version_num", "encoding")
-    return dict(zip((*keys, "locale_provider", "collate", "ctype", "icu_locale"), found, strict=True))
+    return dict(zip((*keys, "locale_provider", "collate", "ctype", "icu_locale", "icu_rules"), found, strict=True))
 
 
 def _snapshot(source: Source) -> dict[str, Any]:
