@@ -103,20 +103,15 @@ class Manager:
         )
 
 
-def manager_of(
-    layout: Layout,
-    runner: Runner,
-    *,
-    release: str,
-    config: str,
-    environment: Mapping[str, Any] | None,
-    secrets: Mapping[str, Any] | None,
-    timeout: float,
-) -> Manager:
-    """The manage.py of the named release or the live one, with the given, the named or the live environment."""
+def manager_of(layout: Layout, runner: Runner, given: Mapping[str, Any]) -> Manager:
+    """The manage.py of the named release or the live one, with the given, the named or the live environment.
+
+    ``given``: a module's parameters ``release``, ``config``, ``environment``, ``secrets`` and ``timeout``.
+    """
+    release, config, environment = given["release"] or "", given.get("config") or "", given["environment"]
     live = _live(layout) if not release or (environment is None and not config) else None
     if environment is not None:
-        values, secret = merged(environment=environment, secrets=secrets or {})
+        values, secret = merged(environment=environment, secrets=given["secrets"] or {})
     else:
         path = layout.config_env(config or (live.config if live else ""))
         text = read_text(path)
@@ -126,7 +121,7 @@ def manager_of(
             )
         values, secret = read_env(text, where=path)
     hidden = [values[name] for name in sorted(secret)]
-    return Manager(layout, runner, release or (live.release if live else ""), values, hidden, timeout)
+    return Manager(layout, runner, release or (live.release if live else ""), values, hidden, given["timeout"])
 
 
 def _live(layout: Layout) -> Assignment:

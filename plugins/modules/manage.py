@@ -118,15 +118,7 @@ def spec() -> dict[str, Any]:
 
 def run(module: AnsibleModule) -> dict[str, Any]:
     given, layout = module.params, Layout(module.params["app"])
-    manager = _manage.manager_of(
-        layout,
-        HostRunner(module),
-        release=given["release"] or "",
-        config=given["config"] or "",
-        environment=given["environment"],
-        secrets=given["secrets"],
-        timeout=given["timeout"],
-    )
+    manager = _manage.manager_of(layout, HostRunner(module), given)
     return _manage.manage(manager, command=given["command"], unless=given["unless"] or [], check_mode=module.check_mode)
 
 

@@ -131,15 +131,7 @@ def spec() -> dict[str, Any]:
 
 def run(module: AnsibleModule) -> dict[str, Any]:
     given = module.params
-    manager = _manage.manager_of(
-        Layout(given["app"]),
-        HostRunner(module),
-        release=given["release"],
-        config="",
-        environment=given["environment"],
-        secrets=given["secrets"],
-        timeout=given["timeout"],
-    )
+    manager = _manage.manager_of(Layout(given["app"]), HostRunner(module), given)
     gate = None
     if not given["without_backup"]:
         gate = _migrations.gate_of(

@@ -113,15 +113,7 @@ def spec() -> dict[str, Any]:
 
 def run(module: AnsibleModule) -> dict[str, Any]:
     given = module.params
-    manager = _manage.manager_of(
-        Layout(given["app"]),
-        HostRunner(module),
-        release=given["release"],
-        config="",
-        environment=given["environment"],
-        secrets=given["secrets"],
-        timeout=given["timeout"],
-    )
+    manager = _manage.manager_of(Layout(given["app"]), HostRunner(module), given)
     manager = replace(manager, needs=("code",))
     if module.check_mode and manager.problem():
         return _migrations.describe(given["release"], _migrations.NOTHING)

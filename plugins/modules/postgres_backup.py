@@ -173,15 +173,7 @@ def rehearsal(module: AnsibleModule, layout: Layout) -> dict[str, Any]:
     given = module.params
     if not given["release"]:
         return {}
-    manager = _manage.manager_of(
-        layout,
-        HostRunner(module),
-        release=given["release"],
-        config="",
-        environment=given["environment"],
-        secrets=given["secrets"],
-        timeout=given["timeout"],
-    )
+    manager = _manage.manager_of(layout, HostRunner(module), given)
     return _migrations.Migrator(manager, given["migrations"], run=given["run"]).rehearsal()
 
 

@@ -91,10 +91,21 @@ def test_the_backup_is_killed_while_it_is_proven(records: Site, tell: Callable[[
     assert "pinned" not in columns(host)
     assert verified(host) == before
     until(lambda: not host.try_sh(f"ps -o args= -u {APP}_scratch")[1].strip(), "the end of the throwaway server")
-    again = records.deploy(tree)
+    tell(f"failed in {run.seconds:.0f} s")
+
+
+def test_of_two_deploys_at_once_one_migrates(records: Site, tell: Callable[[str], None]) -> None:
+    host, before = records.host, verified(records.host)
+    tree = records.sources.tree(release=3)
+    started = [records.start("deploy", webapp_source=str(tree)) for _each in range(2)]
+    runs = sorted((each.wait() for each in started), key=lambda run: run.code)
+    assert [run.code for run in runs] == [0, FAILED_HOSTS], [run.output[-3000:] for run in runs]
+    assert "lease" in runs[1].said, runs[1].output[-3000:]
+    assert len(verified(host) - before) == 1
+    assert ask(host, "SELECT count(*) FROM django_migrations WHERE app = 'notes' AND name LIKE '%pinned%'") == "1"
     assert "pinned" in columns(host)
     nothing_left(host)
-    tell(f"failed in {run.seconds:.0f} s; again, in {again.seconds:.0f} s")
+    tell(f"one in {runs[0].seconds:.0f} s, the other refused in {runs[1].seconds:.0f} s")
 
 
 def test_a_database_that_old_code_cannot_live_with_is_put_back_where_the_inventory_says_so(
@@ -120,3 +131,13 @@ def test_a_database_that_old_code_cannot_live_with_is_put_back_where_the_invento
     assert host.try_sh(f"test -e /srv/{APP}/maintenance")[0] == 1
     nothing_left(host)
     tell(f"failed and put back in {run.seconds:.0f} s")
+
+
+def test_where_there_can_be_no_backup_the_timers_end(records: Site) -> None:
+    """They would fail every night; what they made stays."""
+    host, before = records.host, verified(records.host)
+    timers = f"systemctl is-active {APP}-backup.timer {APP}-backup-check.timer"
+    assert host.sh(timers).split() == ["active", "active"]
+    records.play("provision", webapp_accept_migrations_without_backup=True).ended(0)
+    assert host.try_sh(timers)[1].split() == ["inactive", "inactive"]
+    assert verified(host) == before

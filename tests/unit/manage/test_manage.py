@@ -30,7 +30,7 @@ def layout(tmp_path: Path) -> Layout:
 def run(layout: Layout, runner: FakeRunner, *, check_mode: bool = False, **options: Any) -> dict[str, Any]:
     given = {"release": "r1", "config": "", "environment": OPEN, "secrets": SECRETS, "timeout": 9, **options}
     command, unless = given.pop("command", ["migrate"]), given.pop("unless", [])
-    manager = _manage.manager_of(layout, runner, **given)
+    manager = _manage.manager_of(layout, runner, given)
     return _manage.manage(manager, command=command, unless=unless, check_mode=check_mode)
 
 

@@ -113,7 +113,7 @@ def test_without_a_backup_only_when_told() -> None:
 def test_what_the_program_is_asked(tmp_path: Any) -> None:
     layout = host(tmp_path, "r1", processes=())
     manager = _manage.manager_of(
-        layout, FakeRunner(), release="r1", config="", environment={"A": "1"}, secrets={"S": "hunter2-x"}, timeout=9
+        layout, FakeRunner(), {"release": "r1", "environment": {"A": "1"}, "secrets": {"S": "hunter2-x"}, "timeout": 9}
     )
     migrator = Migrator(manager, SETTINGS, run="run1")
     request = migrator.request(phase="after")
@@ -127,7 +127,9 @@ def test_what_the_program_is_asked(tmp_path: Any) -> None:
 
 def test_a_release_that_is_not_there(tmp_path: Any) -> None:
     layout = host(tmp_path, processes=())
-    manager = _manage.manager_of(layout, FakeRunner(), release="r1", config="", environment={}, secrets={}, timeout=9)
+    manager = _manage.manager_of(
+        layout, FakeRunner(), {"release": "r1", "environment": {}, "secrets": {}, "timeout": 9}
+    )
     with pytest.raises(SlipwayError, match="cannot be read on this host"):
         Migrator(manager, SETTINGS).plan()
 

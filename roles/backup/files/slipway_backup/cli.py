@@ -30,7 +30,9 @@ VERBS: dict[str, str] = {
 def verb(name: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
     """The function of a verb: ``run`` of its module. It takes the request and returns the result."""
     if name not in VERBS:
-        raise BackupError("unknown_verb", f"There is no verb {name!r}", expected=", ".join(VERBS))
+        raise BackupError(
+            "unknown_verb", f"There is no verb {name!r}", expected=", ".join(VERBS), next_step="name one of them"
+        )
     function: Callable[[dict[str, Any]], dict[str, Any]] = importlib.import_module(f"slipway_backup.{VERBS[name]}").run
     return function
 
@@ -42,7 +44,12 @@ def answer(name: str, text: str) -> dict[str, Any]:
         try:
             request = json.loads(text)
         except ValueError as error:
-            raise BackupError("bad_request", "The request is no JSON", found=str(error)) from error
+            raise BackupError(
+                "bad_request",
+                "The request is no JSON",
+                found=str(error),
+                next_step="give one JSON document on standard input",
+            ) from error
         return {"ok": True, "result": function(request)}
     except BackupError as error:
         return {"ok": False, "error": error.as_dict()}

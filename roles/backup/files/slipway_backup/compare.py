@@ -208,7 +208,10 @@ def _literal(text: str) -> str:
 
 def _unreadable(table: Table, error: psycopg.Error) -> BackupError:
     return BackupError(
-        "copy_unreadable", f"Table {table.sql} of the restored copy cannot be read", found=str(error).strip()
+        "copy_unreadable",
+        f"Table {table.sql} of the restored copy cannot be read",
+        found=str(error).strip(),
+        next_step="the backup is not usable: see the message, then take another",
     )
 
 

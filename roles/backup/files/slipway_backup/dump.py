@@ -66,7 +66,12 @@ def _version(path: str, major: int, deadline: Deadline) -> str:
     said = output(Command([path, "--version"]), deadline, code="programs_missing", summary=f"{path} does not run")
     match = _VERSION.search(said)
     if not match:
-        raise BackupError("wrong_major", f"{path} does not say its version", found=said.strip()[:200])
+        raise BackupError(
+            "wrong_major",
+            f"{path} does not say its version",
+            found=said.strip()[:200],
+            next_step="reinstall PostgreSQL's client programs",
+        )
     return ".".join(part for part in match.groups() if part)
 
 

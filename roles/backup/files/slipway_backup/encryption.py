@@ -198,7 +198,10 @@ def _extract(archive: tarfile.TarFile, member: tarfile.TarInfo, one: dict[str, A
     stream = archive.extractfile(member) if member.isreg() else None
     if one is None or stream is None:
         raise BackupError(
-            "files_changed", "The ciphertext holds something that the manifest does not know", found=repr(member.name)
+            "files_changed",
+            "The ciphertext holds something that the manifest does not know",
+            found=repr(member.name),
+            next_step="use another backup, or its copy elsewhere",
         )
     path = target / one["path"]
     if not path.parent.is_dir():
@@ -246,6 +249,7 @@ def _decryptor(tool: str, identity_file: str, deadline: Deadline) -> Iterator[Co
             f"{identity_file} is no armored private key",
             found=str(error),
             expected="what `gpg --armor --export-secret-keys` writes",
+            next_step="export the private key armored, and name that file",
         ) from error
     with _keyring(keys, deadline) as environment:
         yield Command([*GPG, "--decrypt"], environment)

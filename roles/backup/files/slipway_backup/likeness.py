@@ -82,7 +82,12 @@ def hash_rows(restored: Source, table: Table, deadline: Deadline) -> tuple[int, 
                 digest.update(piece)
                 rows += bytes(piece).count(b"\n")
     except psycopg.Error as error:
-        raise BackupError("restored_differs", f"{table.sql} could not be read", found=str(error).strip()) from error
+        raise BackupError(
+            "restored_differs",
+            f"{table.sql} could not be read",
+            found=str(error).strip(),
+            next_step="use another backup; the live database is as it was",
+        ) from error
     return rows, digest.hexdigest()
 
 

@@ -82,7 +82,11 @@ def read(directory: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_bytes())
     except FileNotFoundError as error:
-        raise BackupError("manifest_missing", f"{directory.name} has no {NAME}") from error
+        raise BackupError(
+            "manifest_missing",
+            f"{directory.name} has no {NAME}",
+            next_step="use another backup; delete that directory when nobody writes into it",
+        ) from error
     except (OSError, ValueError) as error:
         raise damaged(path, str(error)) from error
     if not isinstance(value, dict) or value.get("format") != FORMAT:

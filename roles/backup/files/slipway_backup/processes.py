@@ -137,7 +137,10 @@ def start(
         )
     except OSError as error:
         raise BackupError(
-            "cannot_start", f"{command.name} could not be started", found=error.strerror or str(error)
+            "cannot_start",
+            f"{command.name} could not be started",
+            found=error.strerror or str(error),
+            next_step="install the program, or make it executable",
         ) from error
 
 

@@ -81,7 +81,13 @@ class Run:
                 error.details.setdefault("backup", self.manifest.id)
                 raise
             except BaseException:
-                place.fail(BackupError("interrupted", "The run was interrupted"))
+                place.fail(
+                    BackupError(
+                        "interrupted",
+                        "The run was interrupted",
+                        next_step="repeat; what it left is removed by the next run",
+                    )
+                )
                 raise
         return self.manifest.as_dict()
 
@@ -93,6 +99,7 @@ class Run:
                 "The server's version is not supported",
                 found=str(source.major),
                 expected=f"{OLDEST} to {NEWEST}",
+                next_step="use a server of a version that is supported",
             )
         names: tuple[str, ...] = _CLIENT if self.request.level == "archive" else _CLIENT + _SERVER
         if self.request.level == "amcheck":

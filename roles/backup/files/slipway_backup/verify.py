@@ -103,7 +103,10 @@ class Verification:
             return self._run()
         except psycopg.Error as error:  # only the throwaway server is asked anything here
             failure = BackupError(
-                "scratch_failed", "The throwaway server did not do what it was told", found=str(error).strip()
+                "scratch_failed",
+                "The throwaway server did not do what it was told",
+                found=str(error).strip(),
+                next_step="see the message; repeat, and look for room and memory on this host if it comes again",
             )
             raise self._server.stopped() or no_space(failure, self._server.directory) from error
 

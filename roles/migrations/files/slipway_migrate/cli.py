@@ -27,7 +27,13 @@ def _apply(request: Request) -> dict[str, Any]:
 
 def _rehearse(request: Request) -> dict[str, Any]:
     if request.scratch is None:
-        raise MigrateError("bad_request", "A rehearsal needs a scratch server", found="none", expected="`scratch`")
+        raise MigrateError(
+            "bad_request",
+            "A rehearsal needs a scratch server",
+            found="none",
+            expected="`scratch`",
+            next_step="start it by the verb take of slipway-backup",
+        )
     if request.adapter == "command":
         return rehearse.impossible()  # nothing shows which database it would use
     return rehearse.run(make(request), request)
@@ -54,7 +60,13 @@ def main(argv: list[str]) -> int:
 def _answer(argv: list[str]) -> dict[str, Any]:
     try:
         if len(argv) != 1 or argv[0] not in VERBS:
-            raise MigrateError("usage", "Which verb?", found=" ".join(argv) or "none", expected=", ".join(VERBS))
+            raise MigrateError(
+                "usage",
+                "Which verb?",
+                found=" ".join(argv) or "none",
+                expected=", ".join(VERBS),
+                next_step="name one of them",
+            )
         request = parse(sys.stdin.read())
         # Connections that the application opens itself are known by name, too.
         os.environ["PGAPPNAME"] = application_name("read", request.run)

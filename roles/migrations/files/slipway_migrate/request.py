@@ -129,4 +129,6 @@ def _strings(key: str, value: Any) -> list[str]:
 
 
 def _bad(key: str, found: str, expected: str) -> MigrateError:
-    return MigrateError("bad_request", f"The request does not fit: {key}", found=found, expected=expected)
+    return MigrateError(
+        "bad_request", f"The request does not fit: {key}", found=found, expected=expected, next_step="correct that key"
+    )

@@ -43,8 +43,13 @@ class AlembicAdapter(Adapter):
         from sqlalchemy.pool import Pool
 
         if not os.path.isfile(config):
-            raise MigrateError("no_alembic_config", "There is no Alembic configuration", found=f"no file {config}",
-                               expected="`alembic.config` names it, from the release's directory")  # fmt: skip
+            raise MigrateError(
+                "no_alembic_config",
+                "There is no Alembic configuration",
+                found=f"no file {config}",
+                expected="`alembic.config` names it, from the release's directory",
+                next_step="set webapp_alembic_config to its path inside the source",
+            )
         self._config = Config(config, stdout=io.StringIO(), output_buffer=io.StringIO())
         self._script = ScriptDirectory.from_config(self._config)
         self._scratch = scratch
@@ -215,6 +220,7 @@ class AlembicAdapter(Adapter):
                 "env.py opened no connection, so it is not known how to reach the database",
                 found="run_migrations_online() without a connection",
                 expected="an engine of SQLAlchemy with psycopg or psycopg2",
+                next_step="let run_migrations_online() connect and call context.configure(connection=...)",
             )
         return Direct(self._open_again())
 

@@ -37,8 +37,13 @@ class CommandAdapter(Adapter):
     def __init__(self, command: dict[str, list[str]], environment: dict[str, str]) -> None:
         for name in ("pending", "apply"):
             if not command.get(name):
-                raise MigrateError("bad_request", f"The request does not fit: command.{name}", found="nothing",
-                                   expected="the command as a list of words")  # fmt: skip
+                raise MigrateError(
+                    "bad_request",
+                    f"The request does not fit: command.{name}",
+                    found="nothing",
+                    expected="the command as a list of words",
+                    next_step="set webapp_migration_command",
+                )
         self._command = command
         self._environment = environment
         self._settings: dict[str, str] = {}
@@ -125,8 +130,13 @@ class CommandAdapter(Adapter):
             done = subprocess.run(argv, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True, check=False,
                                   env=environment)  # fmt: skip
         except OSError as error:
-            raise MigrateError("command_failed", f"The command cannot be run: {argv}", found=str(error),
-                               expected="a program") from error  # fmt: skip
+            raise MigrateError(
+                "command_failed",
+                f"The command cannot be run: {argv}",
+                found=str(error),
+                expected="a program",
+                next_step="correct webapp_migration_command",
+            ) from error
         if name == "apply":
             sys.stderr.write(done.stdout)
         if done.returncode:
@@ -147,7 +157,12 @@ def _driver() -> Any:
         try:
             import psycopg2
         except ImportError as error:
-            raise MigrateError("driver_unsupported", "There is no PostgreSQL driver in the release",
-                               found="neither psycopg nor psycopg2", expected="one of them") from error  # fmt: skip
+            raise MigrateError(
+                "driver_unsupported",
+                "There is no PostgreSQL driver in the release",
+                found="neither psycopg nor psycopg2",
+                expected="one of them",
+                next_step="add psycopg to the release's requirements",
+            ) from error
         return psycopg2
     return psycopg
