@@ -19,14 +19,15 @@ LEVELS = ("archive", "data", "constraints", "full", "amcheck")
 
 
 def judged(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """The figures with budgets, those of the largest database, and all details."""
+    """The figures with budgets, those of the largest database (users': of the one that had some), and all details."""
     sizes = [{**size, **ratios(size)} for size in raw["sizes"]]
     largest = max(sizes, key=lambda size: float(size["database_bytes"]))
+    visited = next(size for size in sizes if "users" in size)
     names = [f"{level}_ratio" for level in LEVELS]
     return {
         **{name: largest[name] for name in (*names, "physical_ratio", "restore_ratio", "source_load_ratio")},
-        "users_ratio": largest["users_ratio"],
-        "users_pg_dump_ratio": largest["users_pg_dump_ratio"],
+        "users_ratio": visited["users_ratio"],
+        "users_pg_dump_ratio": visited["users_pg_dump_ratio"],
         "noop_s": round(statistics.median(raw["noop_s"]), 2),
         "rss_mb": max(size["ours"][level]["rss_mb"] for size in sizes for level in (*LEVELS, "restore")),
         "details": {**raw, "sizes": sizes},
@@ -39,14 +40,15 @@ def ratios(size: Mapping[str, Any]) -> dict[str, float]:
     ``source_load_ratio`` is what a backup has the server work beyond a dump of the same kind: the median of the levels,
     because they differ in what is done away from the server only.
     """
-    theirs, ours, users = size["theirs"], size["ours"], size["users"]
+    theirs, ours = size["theirs"], size["ours"]
     plain, kind = theirs["pg_dump"]["seconds"], theirs["pg_dump_kind"]["source_cpu_s"]
     found = {f"{level}_ratio": ours[level]["seconds"] / plain for level in LEVELS}
     found["physical_ratio"] = theirs["pg_basebackup"]["seconds"] / plain
     found["restore_ratio"] = ours["restore"]["seconds"] / plain
     found["source_load_ratio"] = statistics.median(ours[level]["source_cpu_s"] for level in LEVELS) / kind - 1
-    found["users_ratio"] = users["tps_beside_full"] / users["tps_alone"]
-    found["users_pg_dump_ratio"] = users["tps_beside_pg_dump"] / users["tps_alone"]
+    if users := size.get("users"):
+        found["users_ratio"] = users["tps_beside_full"] / users["tps_alone"]
+        found["users_pg_dump_ratio"] = users["tps_beside_pg_dump"] / users["tps_alone"]
     return {name: round(value, 3) for name, value in found.items()}
 
 
@@ -65,7 +67,7 @@ def table(figures: Mapping[str, Any]) -> Iterator[str]:
             memory = f"{one['rss_mb']:>8.0f}" if name in size["ours"] else ""
             seconds, source = one["seconds"], one["source_cpu_s"]
             yield f"  {name:<26}{seconds:>9.2f}{seconds / plain:>8.2f}{source:>14.2f}{memory}"
-        for name, value in size["users"].items():
+        for name, value in size.get("users", {}).items():
             yield f"  {name:<26}{value:>9.1f}"
         yield ""
     late = missed(figures)

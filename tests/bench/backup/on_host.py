@@ -37,6 +37,7 @@ FOREIGN = ("postgres", "pg_dump", "pg_restore", "initdb", "pg_amcheck", "pg_ctl"
 LOOK_EVERY = 0.25  # seconds
 USERS_SECONDS = 10
 NOOP_ROUNDS = 5
+KIND_ROUNDS = 3
 
 
 @dataclass(frozen=True)
@@ -207,9 +208,9 @@ def baselines(server: Server, database: str, place: Path) -> dict[str, Figures]:
     kind = ("-Fd", "-j", jobs, "--compress", "1")
     plain = server.measure(as_postgres("pg_dump", "-Fc", "-f", str(place / "dump"), database))[0]
     (place / "dump").unlink()
-    # As often as there are levels of ours: the server's work is the same in each, and the median is without chance.
+    # Several times, as our levels are: the server's work is the same in each, and the median is without chance.
     kinds = []
-    for round_ in range(len(LEVELS)):
+    for round_ in range(KIND_ROUNDS):
         target = place / f"kind{round_}"
         kinds.append(server.measure(as_postgres("pg_dump", *kind, "-f", str(target), database))[0])
         shutil.rmtree(target)
@@ -292,8 +293,8 @@ def noop(app: str) -> list[float]:
     return taken
 
 
-def one_size(server: Server, gigabytes: float, script: Path) -> dict[str, Any]:
-    """All figures of one database."""
+def one_size(server: Server, gigabytes: float, script: Path, *, with_users: bool) -> dict[str, Any]:
+    """All figures of one database; how others fare meanwhile does not depend on its size."""
     database = "bench_backup"
     say(f"fill a database of about {gigabytes:g} GB")
     with work() as place:
@@ -304,8 +305,9 @@ def one_size(server: Server, gigabytes: float, script: Path) -> dict[str, Any]:
             found["theirs"] = {name: asdict(one) for name, one in baselines(server, database, place).items()}
             say("".join(f"  {name}: {one['seconds']} s\n" for name, one in found["theirs"].items()).rstrip())
             found["ours"] = ours(server, database)
-            say("  users meanwhile")
-            found["users"] = users(server, database, place)
+            if with_users:
+                say("  users meanwhile")
+                found["users"] = users(server, database, place)
         finally:
             for name in (database, f"{database}_restored", "bench_users"):
                 sql("postgres", f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
@@ -324,7 +326,9 @@ def main() -> int:
         "cores": os.cpu_count(),
         "postgresql": sql("postgres", "SHOW server_version"),
         "noop_s": noop(options.application),
-        "sizes": [one_size(server, size, options.fill) for size in options.sizes],
+        "sizes": [
+            one_size(server, size, options.fill, with_users=size == min(options.sizes)) for size in options.sizes
+        ],
     }
     print(json.dumps(found))
     return 0
