@@ -106,6 +106,16 @@ def loss(backup: str, looked: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def restored(done: Mapping[str, Any]) -> str:
+    """What a restore did, for people."""
+    lines = [f"{done['restored']} is backup {done['backup']}: {done['rows']} rows, compared"]
+    if done["kept"]:
+        users = f"{done['connections_ended']} connections ended"
+        lines.append(f"  out of reach for {float(done['swap_seconds']):.2f} s, {users}")
+        lines.append(f"  what was live is kept as {done['kept']}, until you drop it")
+    return "\n".join([*lines, *(f"  note: {note}" for note in done["notes"])])
+
+
 def _count(rows: Any) -> str:
     return "no table" if rows is None else f"{rows} rows"
 

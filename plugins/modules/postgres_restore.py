@@ -103,10 +103,10 @@ connections_ended:
   type: int
   sample: 9
 told:
-  description: What is lost, for people.
+  description: In check mode what would be lost, else what was done, for people.
   returned: success
   type: str
-  sample: restoring backup 20261121T110512Z-7d21ab03 loses what was written since its snapshot, 812 s ago
+  sample: "shop is backup 20261121T110512Z-7d21ab03: 5150 rows, compared"
 begun:
   description: When the backup was begun, by the clock of this host.
   returned: success
@@ -158,7 +158,7 @@ def run(module: AnsibleModule) -> dict[str, Any]:
     if given["mode"] == "new":
         request["confirm"] = given["target"]
     done = program.ask("restore", request)
-    told = _database.loss(given["backup"], done)
+    told = _database.loss(given["backup"], done) if module.check_mode else _database.restored(done)
     where = f"into {given['target']}" if given["mode"] == "new" else "in the place of the live database"
     said = f"Restore backup {given['backup']} {where}"
     return {"changed": True, "actions": [said], "diff": {"before": "", "after": f"{said}\n"}, **done, "told": told}

@@ -13,20 +13,6 @@ from tests.integration.site import Site, make_site
 APP = "keeper"
 UNIT = f"{APP}-physical"
 PGBACKREST = f"runuser -u postgres -- pgbackrest --stanza={APP}"
-NAMED = "before_the_flood"
-POINT = f"""
-- hosts: demo
-  gather_facts: false
-  become: true
-  roles:
-    - role: slipway.webapp.webapp
-  tasks:
-    - ansible.builtin.include_role:
-        name: slipway.webapp.backup
-        tasks_from: restore_point
-      vars:
-        backup_restore_point: {NAMED}
-"""
 
 
 @pytest.fixture(scope="module")
@@ -82,14 +68,14 @@ def test_the_server_keeps_every_change(kept: Site) -> None:
     assert '"type":"incr"' in kept.host.sh(f"{PGBACKREST} --output=json --log-level-console=off info")
 
 
-def test_back_to_a_moment_that_has_a_name(kept: Site, tell: Callable[[str], None]) -> None:
+def test_back_to_the_moment_before_a_migration(kept: Site, tell: Callable[[str], None]) -> None:
+    """A deploy names it; the copy has all rows of that moment, and nothing of what was migrated then."""
     sql(kept, "CREATE TABLE notes AS SELECT n, md5(n::text) AS text FROM generate_series(1, 5000) AS n")
     kept.host.sh(f"systemctl start {UNIT}@incr.service")
     sql(kept, "UPDATE notes SET text = 'kept' WHERE n <= 100; DELETE FROM notes WHERE n > 4000")
     wanted = sql(kept, "SELECT count(*), md5(string_agg(notes::text, ',' ORDER BY n)) FROM notes")
-    playbook = kept.directory / "point.yml"
-    playbook.write_text(POINT)
-    kept.controller.run("ansible-playbook", "-i", str(kept.inventory), str(playbook), "-l", "demo").ended(0)
+    kept.deploy(kept.sources.tree())
+    (run,) = {entry["run"] for entry in kept.host.look(APP)["ledger"] if entry["action"] == "migrate"}
     sql(kept, "UPDATE notes SET text = 'flooded'; INSERT INTO notes VALUES (0, 'late'); SELECT pg_switch_wal()")
     flooded = sql(kept, "SELECT count(*), md5(string_agg(notes::text, ',' ORDER BY n)) FROM notes")
     began = kept.host.now()
@@ -98,7 +84,7 @@ def test_back_to_a_moment_that_has_a_name(kept: Site, tell: Callable[[str], None
     try:
         kept.host.sh(f"pg_createcluster {major} moment --port 5499 && rm -rf {place}")
         kept.host.sh(
-            f"{PGBACKREST} --pg1-path={place} --type=name --target={NAMED} --target-action=promote"
+            f"{PGBACKREST} --pg1-path={place} --type=name --target=slipway_{run} --target-action=promote"
             f" --archive-mode=off restore && pg_ctlcluster {major} moment start"
         )
         kept.host.sh(f"timeout 60 sh -c 'until test \"$({_recovering()})\" = f; do sleep 0.1; done'")
@@ -106,10 +92,12 @@ def test_back_to_a_moment_that_has_a_name(kept: Site, tell: Callable[[str], None
         found = sql(kept, "SELECT count(*), md5(string_agg(notes::text, ',' ORDER BY n)) FROM notes", port=5499)
         assert found == wanted != flooded
         assert sql(kept, "SHOW archive_mode", port=5499) == "off"
+        migrated = "SELECT to_regclass('public.notes_note') IS NOT NULL"
+        assert (sql(kept, migrated, port=5499), sql(kept, migrated)) == ("f", "t")
     finally:
         kept.host.sh(f"pg_dropcluster --stop {major} moment")
     assert sql(kept, "SELECT count(*), md5(string_agg(notes::text, ',' ORDER BY n)) FROM notes") == flooded
-    tell(f"{wanted.split('|')[0]} rows as at the restore point, in {seconds:.1f} s; the live server as it was")
+    tell(f"{wanted.split('|')[0]} rows as before the migration, in {seconds:.1f} s; the live server as it was")
 
 
 def _recovering() -> str:

@@ -66,6 +66,19 @@ def test_what_cannot_be_told() -> None:
     assert "cannot be told: no answer" in _database.loss("b1", {"lost": lost})
 
 
+def test_what_a_restore_did() -> None:
+    done = {"restored": "shop", "backup": "b1", "rows": 9, "kept": "shop_before", "swap_seconds": 0.041}
+    told = _database.restored({**done, "connections_ended": 3, "notes": ["subscription s was not made"]})
+    assert told.splitlines() == [
+        "shop is backup b1: 9 rows, compared",
+        "  out of reach for 0.04 s, 3 connections ended",
+        "  what was live is kept as shop_before, until you drop it",
+        "  note: subscription s was not made",
+    ]
+    beside = _database.restored({**done, "kept": "", "notes": []})
+    assert beside == "shop is backup b1: 9 rows, compared"
+
+
 @pytest.mark.parametrize("url", ["", "sqlite:///x", "mysql://a@b/c"])
 def test_only_postgresql_is_backed_up(url: str) -> None:
     with pytest.raises(SlipwayError, match="webapp_accept_migrations_without_backup"):
