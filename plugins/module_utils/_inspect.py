@@ -20,7 +20,7 @@ from ansible_collections.slipway.webapp.plugins.module_utils._layout import PROC
 from ansible_collections.slipway.webapp.plugins.module_utils._ports import Clock, Systemd, UnitState
 
 LEDGER_SHOWN = 20
-_FINISHED_IN_PLACE = {"handover", "proof", "migrations"}
+_FINISHED_IN_PLACE = {"handover", "proof", "migrations", "maintenance"}
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,8 @@ def needs(info: Mapping[str, Any], wanted: Wanted) -> list[str]:
 
     release, config: not on the host; pending: an earlier run left work; slot: the live slot runs something else;
     start: a process of the live slot does not run, or not after a reboot; handover: one runs in the other slot;
-    proof: the pair is live, but no run recorded that it went well; migrations: those that waited for the old release.
+    proof: the pair is live, but no run recorded that it went well; migrations: those that waited for the old release;
+    maintenance: a run that was cut off left our page in front of the users.
     """
     live = info["live"]
     complete = {release["id"] for release in info["releases"] if release["complete"]}
@@ -109,6 +110,7 @@ def needs(info: Mapping[str, Any], wanted: Wanted) -> list[str]:
     found["route"] = info["route"]["weights"][live["slot"]] != 100
     found["proof"] = live["since"] is None
     found["migrations"] = bool(info["waiting"])
+    found["maintenance"] = info["maintenance"]
     return [name for name, missing in found.items() if missing]
 
 
@@ -148,9 +150,12 @@ def inspect(layout: Layout, *, systemd: Systemd, clock: Clock, wanted: Wanted | 
         "maintenance": (read_text(layout.maintenance) or "").startswith("slipway:"),
         "waiting": _ledger.waiting(entries),
         "schema": _ledger.schema_changes(entries),
+        "undone": _ledger.undone(entries),
         "backups": _ledger.backups(entries, (release.id for release in releases)),
         "pending": read_json(layout.pending),
         "disk": _disk(layout.home),
         "python": platform.python_version(),
     }
+    release = info["live"]["release"] if info["live"] else ""
+    info["live_needs"] = _ledger.needed(info["schema"], info["proven"], release)
     return {**info, "wanted": wanted_of(info, wanted)} if wanted else info

@@ -116,26 +116,45 @@ def schema_changes(entries: Iterable[Entry]) -> list[Entry]:
     return _replay(entries)[0]
 
 
+def undone(entries: Iterable[Entry]) -> list[Entry]:
+    """What a restore has undone and nobody has applied again since, oldest first."""
+    return _replay(entries)[1]
+
+
+def needed(changes: Iterable[Entry], proven_entries: Iterable[Entry], release: str) -> list[Entry]:
+    """The changes that a release was written for: its own, and those that were there when it was first deployed."""
+    ours = (old for old in proven_entries if old["release"] == release and old["action"] == "deploy")
+    deployed = [str(old["time"]) for old in ours if old.get("time")]
+    since = min(deployed, default="")
+    return [change for change in changes if change["release"] == release or str(change["time"]) <= since]
+
+
 def _replay(entries: Iterable[Entry]) -> tuple[list[Entry], list[Entry]]:
     """What holds, and what a restore has undone.
 
     What a run meant to apply counts as applied until the same run says what it has applied: it may have died between.
     """
     held: list[Entry] = []
-    undone: list[Entry] = []
+    gone: list[Entry] = []
     for old in entries:
         database = old.get("database") or {}
         if old["outcome"] != "started":
             held = [one for one in held if not (one["meant"] and one["run"] == old.get("run"))]
         if database.get("restored"):
-            undone += [one for one in held if one["time"] > database["restored"]]
+            gone += [one for one in held if one["time"] > database["restored"]]
             held = [one for one in held if one["time"] <= database["restored"]]
         if database.get("applied"):
             meant = old["outcome"] == "started"
+            gone = [one for one in (_without(one, database["applied"]) for one in gone) if one["applied"]]
             held.append(
                 {"time": old["time"], "release": old["release"], "run": old.get("run"), "meant": meant, **database}
             )
-    return held, undone
+    return held, gone
+
+
+def _without(change: Entry, applied: Iterable[str]) -> Entry:
+    again = set(applied)
+    return {**change, "applied": [name for name in change["applied"] if name not in again]}
 
 
 def waiting(entries: Sequence[Entry]) -> list[str]:
@@ -145,14 +164,15 @@ def waiting(entries: Sequence[Entry]) -> list[str]:
         database = old.get("database") or {}
         if old["action"] in PROVING and old["outcome"] == "succeeded":
             left = list(database.get("waiting") or [])
-        elif old["action"] == "migrate" and old["outcome"] != "started":
+        elif old["action"] == "migrate" and old["outcome"] == "failed":
+            left = list(database.get("waiting") or left)
+        elif old["action"] == "migrate" and old["outcome"] == "succeeded":
             left = [name for name in left if name not in (database.get("applied") or [])]
         elif database.get("restored"):
             # What the live release had, and has lost by going back to a backup of before it.
-            undone = {change["run"]: change for change in _replay(entries[: number + 1])[1]}
-            left += [
-                name for change in undone.values() if change["release"] == old["release"] for name in change["applied"]
-            ]
+            before = entries[: number + 1]
+            lost = needed(undone(before), proven(before), old["release"])
+            left += [name for change in lost for name in change["applied"] if name not in left]
     return left
 
 

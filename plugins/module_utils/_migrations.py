@@ -190,10 +190,10 @@ def migrate(migrator: Migrator, gate: Gate | None, *, phase: str, check_mode: bo
     if not pending or check_mode:
         return result
     if gate is None:
-        return {**result, **migrator.apply(phase)}
+        return {**result, **_applied(migrator, phase, pending)}
     backup = gate.open()
     try:
-        done = migrator.apply(phase)
+        done = _applied(migrator, phase, pending)
     except SlipwayError:
         # What was applied before it failed was made from this backup's schema, too.
         with contextlib.suppress(SlipwayError):
@@ -205,6 +205,20 @@ def migrate(migrator: Migrator, gate: Gate | None, *, phase: str, check_mode: bo
         error.details["applied"] = done["applied"]
         raise
     return {**result, **done, "backup": backup}
+
+
+def _applied(migrator: Migrator, phase: str, pending: Sequence[str]) -> dict[str, Any]:
+    """Apply them. A program that was killed, or took too long, says nothing: then the database is asked."""
+    try:
+        return migrator.apply(phase)
+    except SlipwayError as error:
+        if "applied" not in error.details:
+            try:
+                left = migrator.pending(phase)
+            except SlipwayError:
+                left = []  # all of it may be there
+            error.details["applied"] = [{"id": name} for name in pending if name not in left]
+        raise
 
 
 def effect(plan: Mapping[str, Any]) -> dict[str, Any]:
@@ -220,16 +234,16 @@ def effect(plan: Mapping[str, Any]) -> dict[str, Any]:
 def effect_of(variables: Mapping[str, Any], migrated: str = "__run_migrated") -> dict[str, Any]:
     """What a run has done to the database, for the ledger, from what the primary's tasks returned, also if they failed.
 
-    A migration that failed and could not be rolled back counts as applied: some of it is there.
+    A migration that failed and could not be rolled back counts as applied, because some of it is there, and as waiting.
     """
     plan = (variables.get("__run_migrations") or {}).get("effect") or {"waiting": []}
     # Of a backup that did not pass only the id is told, and it is no way back.
     backup = (variables.get("__run_backup") or {}).get("backup")
     done = variables.get(migrated) or {}
     applied = [str(one["id"]) for one in done.get("applied") or []]
+    waiting = [one for one in plan["waiting"] if one not in applied]
     if done.get("failed_migration") and not done.get("rolled_back", True):
         applied.append(str(done["failed_migration"]))
-    waiting = [one for one in plan["waiting"] if one not in applied]
     return {
         **plan,
         "waiting": waiting,

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ansible_collections.slipway.webapp.plugins.module_utils import _ledger
 from ansible_collections.slipway.webapp.plugins.module_utils._errors import SlipwayError
 from ansible_collections.slipway.webapp.plugins.module_utils._layout import other_slot
 
@@ -135,8 +136,7 @@ def broken_by(infos: Mapping[str, Info], primary: str, pair: Pair) -> list[Mappi
 
 def _unsafe(infos: Mapping[str, Info], primary: str, pair: Pair, changes: Sequence[Mapping[str, Any]]) -> SlipwayError:
     """The refusal of a pair whose code no longer fits the database, with the choices there are."""
-    safe = [other for other in choices(infos, primary) if not broken_by(infos, primary, other)]
-    ways = [f"go to a release that fits: {_offer(safe)}" if safe else "deploy a release that fits"]
+    ways = [_fitting(infos, primary)]
     if changes[0].get("backup"):
         backup = changes[0]["backup"]
         ways.append(f"put the database back too, and lose what was written since: -e restore_database={backup}")
@@ -161,10 +161,40 @@ def begun(backup: str) -> str:
     return "{}-{}-{}T{}:{}:{}Z".format(*found.groups())
 
 
+def _needed(info: Info, name: str, pair: Pair) -> list[Mapping[str, Any]]:
+    """Of the changes that ``info`` lists under a name, those that the pair's code was written for."""
+    return _ledger.needed(info.get(name) or [], info.get("proven") or [], pair.release)
+
+
+def lacking(infos: Mapping[str, Info], primary: str, pair: Pair) -> list[str]:
+    """The migrations that the pair's code needs and that a restore has undone."""
+    return [name for change in _needed(infos[primary], "undone", pair) for name in change["applied"]]
+
+
+def _refuse_undone(infos: Mapping[str, Info], primary: str, pair: Pair) -> None:
+    missing = lacking(infos, primary, pair)
+    if missing:
+        raise SlipwayError(
+            f"Release {pair.release} needs what a restore has taken out of the database",
+            found=f"undone: {', '.join(missing)}",
+            expected="a schema that the release knows",
+            next_step=f"deploy that release again, which applies them again; or {_fitting(infos, primary)}",
+        )
+
+
+def _fitting(infos: Mapping[str, Info], primary: str) -> str:
+    fits = [
+        pair
+        for pair in choices(infos, primary)
+        if not broken_by(infos, primary, pair) and not lacking(infos, primary, pair)
+    ]
+    return f"go to a release that fits: {_offer(fits)}" if fits else "deploy a release that fits"
+
+
 def _refuse_too_old(infos: Mapping[str, Info], primary: str, pair: Pair, backup: str) -> None:
     """A backup of before the release's own migrations takes away what the release needs."""
-    own = [change for change in infos[primary].get("schema") or [] if change["release"] == pair.release]
-    undone = [name for change in own if str(change["time"]) > begun(backup) for name in change["applied"]]
+    undone = [name for change in _needed(infos[primary], "schema", pair) if str(change["time"]) > begun(backup)
+              for name in change["applied"]]  # fmt: skip
     if undone:
         raise SlipwayError(
             f"Backup {backup} is older than what release {pair.release} needs in the database",
@@ -199,6 +229,8 @@ def choose(
     if pair != live and pair not in choices(infos, primary):
         raise _refusal(infos, primary, pair.release)
     changes = [] if accept_schema or pair == live else broken_by(infos, primary, pair)
+    if pair != live and not accept_schema:
+        _refuse_undone(infos, primary, pair)
     if restored:
         _refuse_too_old(infos, primary, pair, restored)
         changes = [change for change in changes if str(change["time"]) <= begun(restored)]

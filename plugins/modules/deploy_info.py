@@ -133,6 +133,18 @@ waiting:
   type: list
   elements: str
   sample: []
+undone:
+  description: What a restore has taken out of the database and no run has applied again, oldest first.
+  returned: success
+  type: list
+  elements: dict
+  sample: []
+live_needs:
+  description: The changes of RV(schema) that the live release was written for.
+  returned: success
+  type: list
+  elements: dict
+  sample: []
 schema:
   description: What changed the database's schema and was not undone by a restore, oldest first.
   returned: success

@@ -41,6 +41,10 @@ options:
     description: The file on the host with the private key of an encrypted backup.
     type: str
     default: ''
+  other_cluster:
+    description: The backup is of another server, which was lost.
+    type: bool
+    default: false
   jobs:
     description: Tables that are restored at the same time; 0 is one for each core, 8 at most.
     type: int
@@ -137,6 +141,7 @@ def spec() -> dict[str, Any]:
         "target": {"type": "str", "default": ""},
         "confirm": {"type": "str", "default": ""},
         "identity_file": {"type": "str", "default": "", "no_log": False},
+        "other_cluster": {"type": "bool", "default": False},
         "jobs": {"type": "int", "default": 0},
         "why": {"type": "str", "default": ""},
         "who": {"type": "str", "default": ""},
@@ -148,7 +153,7 @@ def spec() -> dict[str, Any]:
 def run(module: AnsibleModule) -> dict[str, Any]:
     given, layout = module.params, Layout(module.params["app"])
     program = _database.program(layout, HostRunner(module), given["database"], timeout=given["timeout"])
-    names = ("backup", "mode", "target", "confirm", "identity_file", "jobs", "why", "who", "run")
+    names = ("backup", "mode", "target", "confirm", "identity_file", "other_cluster", "jobs", "why", "who", "run")
     request = {
         **_database.reach(layout, given["database"]),
         **{name: given[name] for name in names},

@@ -30,6 +30,9 @@ FIELDS = """
         ("kept", models.IntegerField(default=0)),
         ("words", models.IntegerField(default=0)),
         ("together", models.IntegerField(default=0)),
+        ("required", models.IntegerField(default=0)),
+        ("filled", models.IntegerField(null=True)),
+        ("given", models.IntegerField(db_default=3)),
 """
 INITIAL = f"""
     operations = [migrations.CreateModel("Big", [{FIELDS}],
@@ -135,6 +138,12 @@ CASES = [
     Case("alter_table", 'migrations.AlterModelTable("Moved", "elsewhere")', "unsafe", "rename", AE, old_code_ok=False),
     Case("remove_field", 'migrations.RemoveField("Big", "gone")', "after", "drops", AE, old_code_ok=False,
          reversible=False),
+    Case("remove_required", 'migrations.RemoveField("Small", "required")', "unsafe", "drops_required", AE,
+         old_code_ok=False, reversible=False),
+    Case("null_to_not_null_filled", 'migrations.AlterField("Small", "filled", models.IntegerField(default=0))', "after",
+         "not_null_scan", AE, old_code_ok=False),
+    Case("take_db_default_away", 'migrations.AlterField("Small", "given", models.IntegerField(default=3))', "after",
+         "drops", AE, old_code_ok=False),
     Case("delete_model", 'migrations.DeleteModel("Doomed")', "after", "drops", AE, old_code_ok=False, reversible=False),
     Case("options", 'migrations.AlterModelOptions("Big", {"ordering": ["id"]})', "before"),
     Case("extension", "pg.HStoreExtension()", "before"),
@@ -158,7 +167,7 @@ CASES = [
     Case("own_operation", "Own()", "unsafe", "unknown_operation", old_code_ok=False),
     Case("own_python", "OwnPython(migrations.RunPython.noop)", "before", reversible=False),
     Case("split", 'migrations.AddField("Small", "s", models.IntegerField(null=True)),'
-         'migrations.RemoveField("Small", "narrow")', "unsafe", "drops", AE, old_code_ok=False, reversible=False),
+         'migrations.RemoveField("Small", "body")', "unsafe", "drops", AE, old_code_ok=False, reversible=False),
     Case("works_under_lock", 'migrations.AddField("Big", "wl", models.IntegerField(null=True)),'
          "migrations.RunPython(migrations.RunPython.noop)", "unsafe", "works_under_lock", AE,
          reversible=False),
@@ -194,8 +203,9 @@ def plan(tmp_path_factory: pytest.TempPathFactory, server: Server, django_python
     assert applied["ok"], applied
     for table, rows in (("big", 100), ("small", 5)):
         project.sql(
-            f"INSERT INTO notes_{table} (title, number, wide, narrow, price, must, code, old, kept, words, together)"
-            f" SELECT 'x', 0, '', '', 0, 0, i, 0, 0, i, i FROM generate_series(1, {rows}) i; ANALYZE notes_{table}"
+            f"INSERT INTO notes_{table} (title, number, wide, narrow, price, must, code, old, kept, words, together,"
+            f" required) SELECT 'x', 0, '', '', 0, 0, i, 0, 0, i, i, i FROM generate_series(1, {rows}) i;"
+            f" ANALYZE notes_{table}"
         )
     project.sql('ALTER TABLE notes_small ADD CONSTRAINT "none" CHECK (kept >= 0)')
     state = 'migrations.SeparateDatabaseAndState([], [migrations.AddConstraint("Small", models.CheckConstraint('

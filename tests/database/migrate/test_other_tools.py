@@ -74,6 +74,7 @@ def alembic(project: Project, request: pytest.FixtureRequest) -> Alembic:
 
 
 def test_alembic_plans_and_applies_one_at_a_time(alembic: Alembic) -> None:
+    alembic.project.sql("CREATE TABLE somebody_uses_this (id integer)")
     alembic.revision("r1", CREATE)
     alembic.revision("r2", 'op.add_column("t", sa.Column("a", sa.Integer))')
     alembic.revision("r3", 'op.drop_column("t", "n")', more="safe = 'after_deploy'")

@@ -10,7 +10,7 @@ import pytest
 
 from tests.database.pooler import pgbouncer
 
-from .project import Project
+from .project import INITIAL, Project
 
 ADD = 'migrations.AddField("Note", "{0}", models.IntegerField(null=True))'
 REMOVE = 'migrations.RemoveField("Note", "extra")'
@@ -51,6 +51,78 @@ def test_a_before_that_needs_an_after_is_unsafe_and_the_chain_is_told(project: P
     assert (plan["class"], plan["accepted"]) == ("unsafe", False)
     assert f"{last} -> notes.0003_add -> {remove}" in plan["problems"][0]["message"]
     assert project.run("apply", phase="before")["error"]["code"] == "unsafe_migrations"
+
+
+def test_what_does_nothing_goes_with_what_it_needs(project: Project) -> None:
+    project.initial()
+    remove = project.migration("0002_remove", REMOVE)
+    options = project.migration("0003_options", 'migrations.AlterModelOptions("Note", {"ordering": ["id"]})')
+    assert project.plan()["after"] == [remove, options]
+
+
+def test_an_after_that_is_accepted_runs_before_and_so_may_what_needs_it(project: Project) -> None:
+    project.initial()
+    remove, add = project.migration("0002_remove", REMOVE), project.migration("0003_add", ADD.format("a"))
+    plan = project.plan(accept=[remove])
+    assert (plan["before"], plan["after"], plan["unsafe"]) == ([remove, add], [], [])
+    assert [each["old_code_ok"] for each in plan["pending"]] == [False, True]
+
+
+def test_a_column_that_new_code_leaves_out_is_made_optional_first(project: Project) -> None:
+    """What is NOT NULL without a default would fail the INSERTs of the new code until it is dropped."""
+    project.initial(5)
+    removed = project.migration("0002_remove", 'migrations.RemoveField("Note", "title")')
+    plan = project.plan()
+    assert (plan["unsafe"], plan["pending"][0]["problems"][0]["code"]) == ([removed], "drops_required")
+    accepted = project.plan(accept=[removed])
+    assert (accepted["before"], accepted["after"]) == ([], [removed])
+    (project.root / "notes" / "migrations" / "0002_remove.py").unlink()
+    optional = 'migrations.AlterField("Note", "title", models.CharField(max_length=100, null=True))'
+    first = project.migration("0002_optional", optional)
+    last = project.migration("0003_remove", 'migrations.RemoveField("Note", "title")')
+    plan = project.plan()
+    assert (plan["before"], plan["after"], plan["unsafe"]) == ([first], [last], [])
+
+
+def test_the_first_deploy_of_an_application_with_a_history(project: Project) -> None:
+    """Nobody can be hurt, so nothing has to wait, and nothing has to be accepted."""
+    project.migration("0001_initial", INITIAL)
+    project.migration("0002_remove", REMOVE)
+    project.migration("0003_rename", RENAME)
+    project.migration("0004_sql", "migrations.RunSQL('DO $$ BEGIN END $$', '')")
+    plan = project.plan()
+    assert (len(plan["before"]), plan["after"], plan["unsafe"]) == (4, [], [])
+    assert len(applied(project, "before")) == 4
+
+
+def test_what_is_marked_after_stays_there_when_it_is_accepted(project: Project) -> None:
+    project.initial()
+    marked = project.migration(
+        "0002_batch", "migrations.RunSQL('DO $$ BEGIN END $$', '')", more="safe = 'after_deploy'"
+    )
+    assert project.plan()["unsafe"] == [marked]
+    plan = project.plan(accept=[marked])
+    assert (plan["before"], plan["after"]) == ([], [marked])
+    assert not plan["pending"][0]["old_code_ok"]
+
+
+def test_a_foreign_key_that_may_be_empty_is_no_loss(project: Project) -> None:
+    project.initial()
+    key = 'migrations.{0}("Note", "near", models.ForeignKey("Note", models.CASCADE, {1}db_index=False))'
+    project.migration("0002_key", key.format("AddField", "null=True, "))
+    project.migration("0003_must", key.format("AlterField", ""))
+    assert project.run("apply", accept=["notes.0003_must"])["ok"]
+    project.migration("0004_may", key.format("AlterField", "null=True, "))
+    plan = project.plan("0004_may")
+    assert (plan["class"], plan["old_code_ok"]) == ("before", True), plan
+
+
+def test_a_check_that_holds_already_spares_the_scan(project: Project) -> None:
+    project.initial(50)
+    project.sql("UPDATE notes_note SET extra = 'x'; ALTER TABLE notes_note ADD CHECK (extra IS NOT NULL)")
+    project.migration("0002_must", 'migrations.AlterField("Note", "extra", models.TextField())')
+    plan = project.plan("0002_must", small_table_rows=10)
+    assert (plan["class"], plan["problems"][0]["code"]) == ("after", "tightens_column"), plan
 
 
 def test_an_unsafe_one_stops_everything_until_it_is_accepted_by_name(project: Project) -> None:

@@ -117,6 +117,8 @@ def test_a_host_that_knows_nothing(tmp_path: Path) -> None:
         "maintenance": False,
         "waiting": [],
         "schema": [],
+        "undone": [],
+        "live_needs": [],
         "backups": [],
         "pending": None,
     }
@@ -188,6 +190,10 @@ def break_route(world: World) -> None:
     world.route(weights={"blue": 90, "green": 10})
 
 
+def break_maintenance(world: World) -> None:
+    Path(world.layout.maintenance).write_text("slipway: run1\n")
+
+
 def break_pending(world: World) -> None:
     Path(world.layout.pending).write_text('{"run": "1"}')
 
@@ -203,6 +209,7 @@ def break_pending(world: World) -> None:
         (break_handover_at_boot, "handover"),
         (break_route, "route"),
         (break_pending, "pending"),
+        (break_maintenance, "maintenance"),
     ],
 )
 def test_each_need(world: World, harm: Callable[[World], None], need: str) -> None:
@@ -211,7 +218,7 @@ def test_each_need(world: World, harm: Callable[[World], None], need: str) -> No
     harm(world)
     assert world.needs() == [need]
     # What only an unfinished run can have left is finished where it is.
-    assert world.look("r1")["wanted"]["target_slot"] == ("blue" if need == "handover" else "green")
+    assert world.look("r1")["wanted"]["target_slot"] == ("blue" if need in ("handover", "maintenance") else "green")
 
 
 def test_another_pair_is_needed(world: World) -> None:

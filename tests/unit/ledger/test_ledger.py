@@ -229,3 +229,27 @@ def test_what_a_restore_took_from_the_live_release_waits_again() -> None:
     back = {**entry("3", "r2", action="restore"), "database": {"applied": [], "restored": before["time"]}}
     assert _ledger.waiting([before, live, back]) == ["a.2"]
     assert _ledger.waiting([before, live, {**back, "release": "r1"}]) == [], "of another release"
+
+
+def test_a_release_without_migrations_needs_what_it_was_built_on() -> None:
+    """r2 brings a.2, r3 brings nothing and is live; a backup of before a.2 takes away what r3 needs, too."""
+    second, third = migrated("2", "r2", "a.2", at=NOW + 60), migrated("3", "r3", at=NOW + 90)
+    back = {**entry("4", "r3", action="restore"), "database": {"applied": [], "restored": entry()["time"]}}
+    assert _ledger.waiting([second, third, back]) == ["a.2"]
+    assert [one["applied"] for one in _ledger.undone([second, third, back])] == [["a.2"]]
+    again = migrated("5", "r3", "a.2", at=NOW + 200)
+    assert _ledger.undone([second, third, back, again]) == []
+    changes = _ledger.schema_changes([second, third])
+    proven = _ledger.proven([entry("1", "r1"), second, third])
+    assert [_ledger.needed(changes, proven, release) for release in ("r1", "r2", "r3")] == [[], changes, changes]
+
+
+def test_an_after_migration_that_failed_half_way_still_waits() -> None:
+    live = {**entry("1", "r1"), "database": {"applied": [], "waiting": ["a.2", "a.3"]}}
+    half = {
+        **entry("1-after", "r1", action="migrate", outcome="failed"),
+        "database": {"applied": ["a.2"], "waiting": ["a.2", "a.3"]},
+    }
+    assert _ledger.waiting([live, half]) == ["a.2", "a.3"]
+    whole = {**half, "outcome": "succeeded", "database": {"applied": ["a.2", "a.3"], "waiting": []}}
+    assert _ledger.waiting([live, half, whole]) == []

@@ -182,5 +182,33 @@ def test_what_the_ledger_is_told(migrated: dict[str, Any], applied: list[str]) -
     }
 
 
+def test_what_came_last_and_failed_half_way_is_there_and_still_to_do() -> None:
+    after = {"failed": True, "applied": [], "failed_migration": "a.3", "rolled_back": False}
+    variables = {"__run_migrations": {"effect": _migrations.effect(PLAN)}, "__run_migrated_after": after}
+    told = _migrations.effect_of(variables, "__run_migrated_after")
+    assert (told["applied"], told["waiting"]) == (["a.3"], ["a.3"])
+
+
+@pytest.mark.parametrize(("left", "applied"), [(["a.2"], ["a.1"]), (None, ["a.1", "a.2"])])
+def test_a_program_that_died_is_made_up_for_by_asking_the_database(left: list[str] | None, applied: list[str]) -> None:
+    class Killed(FakeMigrator):
+        def pending(self, phase: str) -> list[str]:
+            if not self.asked:
+                return self.waiting[phase]
+            if left is None:
+                raise SlipwayError("no answer either")
+            return left
+
+        def apply(self, phase: str) -> dict[str, Any]:
+            self.asked.append(phase)
+            raise SlipwayError("slipway-migrate apply took longer than 9 s")
+
+    backups = FakeBackups()
+    with pytest.raises(SlipwayError) as failure:
+        run(Killed(), backups)
+    assert [one["id"] for one in failure.value.details["applied"]] == applied
+    assert [verb for verb, _request in backups.asked] == ["gate", "covers"]
+
+
 def test_a_run_that_never_came_to_the_database() -> None:
     assert _migrations.effect_of({}) == {"waiting": [], "applied": [], "backup": ""}

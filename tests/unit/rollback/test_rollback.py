@@ -163,6 +163,22 @@ def test_a_backup_of_before_the_releases_own_migrations_is_refused() -> None:
         choose(infos, primary="a", release="r2", restored=backup("11"))
 
 
+def test_a_backup_of_before_what_the_release_was_built_on_is_refused() -> None:
+    infos = {"a": history(change("12", begun="11", release="r2"))}
+    with pytest.raises(SlipwayError, match=r"older than what release r3 needs.*\n.*a\.1"):
+        choose(infos, primary="a", release="r3", restored=backup("11"))
+    assert choose(infos, primary="a", release="r1", restored=backup("11")).pair == Pair("r1", "c1")
+
+
+def test_a_release_whose_migrations_a_restore_has_undone_is_refused() -> None:
+    info = {**history(), "undone": [change("12", release="r2")]}
+    with pytest.raises(SlipwayError, match=r"r2 needs what a restore has taken out.*\n.*a\.1") as refused:
+        choose({"a": info}, primary="a", release="r2")
+    assert "-e release=r1" in str(refused.value)
+    assert choose({"a": info}, primary="a", release="r2", accept_schema=True).pair == Pair("r2", "c1")
+    assert choose({"a": info}, primary="a", release="r1").pair == Pair("r1", "c1")
+
+
 def test_what_is_no_backup_is_refused() -> None:
     with pytest.raises(SlipwayError, match="is not the id of a backup"):
         choose({"a": history(change("14", "a.3"))}, primary="a", restored="yesterday")

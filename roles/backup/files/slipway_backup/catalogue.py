@@ -234,14 +234,30 @@ def _flock(handle: int, entry: Path, kind: int) -> None:
 
 
 def change(entry: Entry, how: Callable[[dict[str, Any]], dict[str, Any]]) -> Entry:
-    """Replace the manifest by what ``how`` makes of the one on disk (it may be newer than ours), in one rename."""
-    with lock(entry.directory, exclusive=True):
+    """Replace the manifest by what ``how`` makes of the one on disk (it may be newer than ours), in one rename.
+
+    Who reads the files meanwhile is not disturbed; who changes another manifest is waited for, which is a moment.
+    """
+    with lock(entry.directory, exclusive=False), _one_change(entry.directory.parent):
         changed = how(manifests.read(entry.directory))
         try:
             manifests.write(entry.directory, changed)
         except OSError as error:
             raise workspace.unusable(entry.directory, error) from error
     return Entry(entry.directory, changed)
+
+
+@contextlib.contextmanager
+def _one_change(directory: Path) -> Iterator[None]:
+    try:
+        handle = os.open(directory / ".change.lock", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise workspace.unusable(directory, error) from error
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def delete(entry: Path) -> None:

@@ -71,7 +71,7 @@ def _stale(asked: Fresh, newest: catalogue.Entry | None, age: float | None, foun
         f"{asked.app} has no verified backup that is new enough",
         found=seen,
         expected=f"one that is at most {asked.max_age_seconds} s old",
-        next_step=f"read why the last one failed: journalctl -u 'slipway-backup-{asked.app}*', then take one",
+        next_step=f"read why the last one failed: journalctl -u '{asked.app}-backup*', then take one",
         details={"backup": newest.id if newest else "", "age_seconds": age, "problems": problems},
     )
 

@@ -15,6 +15,9 @@ from . import catalogue, workspace
 from .errors import BackupError
 from .streams import Hashing
 
+_GONE = (errno.ENOENT, errno.ENOTDIR)
+_ANOTHER_KIND = (errno.ELOOP, errno.EINVAL, errno.ENXIO)  # a link, no regular file, a socket
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -42,7 +45,7 @@ def described(path: str, data: bytes) -> dict[str, Any]:
 def differences(entry: catalogue.Entry) -> list[Difference]:
     """Read every file again and name each one that differs. Empty: all is as it was verified.
 
-    Raises BackupError when this user may not read them: that says nothing about the bytes.
+    Raises BackupError when they cannot be read now, or not by this user: that says nothing about the bytes.
     """
     expected = files(entry.manifest)
     found = [difference for one in expected if (difference := _differs(entry.directory, one))]
@@ -65,10 +68,10 @@ def _differs(directory: Path, one: dict[str, Any]) -> Difference | None:
     expected = f"{one['bytes']} bytes with SHA-256 {one['sha256']}"
     try:
         size, digest = hash_file(path, expected_bytes=one["bytes"])
-    except PermissionError as error:
-        raise workspace.unusable(path, error) from error
     except OSError as error:
-        gone = error.errno in (errno.ENOENT, errno.ENOTDIR)
+        if error.errno not in (*_GONE, *_ANOTHER_KIND):  # a disk or a network that does not answer now
+            raise workspace.unusable(path, error) from error
+        gone = error.errno in _GONE
         return Difference(one["path"], error.strerror or str(error), expected, missing=gone)
     if size != one["bytes"]:
         return Difference(one["path"], f"{size} bytes", expected)

@@ -34,6 +34,8 @@ def run(scratch: Scratch, database: str, wanted: Rehearse, deadline: Deadline) -
         with Running(command, stdin=question, stdout=out) as running:
             status = running.wait(deadline)
             answer = _answer(out)
+            if ended := scratch.stopped():  # then whatever the program says is about that
+                raise ended
             if answer is None:
                 failure = running.failure(
                     status, "rehearsal_failed", "The rehearsal gave no answer", next_step="see its message"

@@ -69,7 +69,7 @@ def _backup(server: Connection, wish: Wish) -> list[dict[str, str]]:
     ours = rows(server, "SELECT system_identifier::text FROM pg_catalog.pg_control_system()")[0][0]
     if wish.swap and not wish.other_cluster and identity["system_identifier"] != ours:
         what = f"a backup of cluster {identity['system_identifier']}"
-        found += _lacks("other_cluster", what, f"one of {ours}; or other_cluster: true if the old server was lost")
+        found += _lacks("other_cluster", what, f"one of {ours}; or -e other_cluster=true when the old server was lost")
     theirs, here = identity["server_version_num"] // 10000, server.info.server_version // 10000
     if theirs > here:
         found += _lacks("older_server", f"PostgreSQL {here}", f"{theirs} or newer, like the server of the backup")

@@ -218,7 +218,8 @@ class Scratch:
                 "The throwaway server reached the limit of its size and was ended",
                 found=self._full,
                 expected="a restored copy that fits",
-                next_step="raise scratch_bytes, or free space in scratch_directory",
+                next_step="free space in webapp_backup_scratch_directory, and see what grows there: a migration "
+                "that rewrites large tables (webapp_backup_rehearse: false leaves its rehearsal out)",
             )
         if self._server and (status := self._server.child.poll()) is not None:
             return self._server.failure(status, "scratch_failed", "The throwaway server ended before its time")

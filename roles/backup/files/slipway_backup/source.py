@@ -217,7 +217,7 @@ def _failed(error: psycopg.Error) -> BackupError:
             "lock_not_available",
             "A table is locked by somebody else",
             found=str(error).strip(),
-            next_step="see pg_locks and pg_stat_activity for the one who holds it; repeat, or raise lock_wait_seconds",
+            next_step="see pg_locks and pg_stat_activity for the one who holds it, then repeat",
         )
     gone = isinstance(error, psycopg.OperationalError) and not isinstance(error, psycopg.errors.QueryCanceled)
     return BackupError(

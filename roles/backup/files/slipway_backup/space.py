@@ -15,11 +15,12 @@ _ARCHIVE_SHARE = 0.5
 _COPY_SHARE = 1.3
 _SMALLEST = 64 << 20  # bytes: an empty cluster with its write-ahead log
 _AUTO_FACTOR, _AUTO_EXTRA = 2, 1 << 30
+_REHEARSAL_FACTOR = 2  # a table that is rewritten, and rewritten once more when that is undone and done again
 
 
-def scratch_limit(database_bytes: int, wanted: int) -> int:
-    """Bytes that the throwaway server may take: as told, or twice the database and a gigabyte for its log."""
-    return wanted or database_bytes * _AUTO_FACTOR + _AUTO_EXTRA
+def scratch_limit(database_bytes: int, wanted: int, *, rehearse: bool) -> int:
+    """Bytes that the throwaway server may take: as told, or a multiple of the database and a gigabyte for its log."""
+    return wanted or database_bytes * (_AUTO_FACTOR + _REHEARSAL_FACTOR * rehearse) + _AUTO_EXTRA
 
 
 def require(catalogue: Path, scratch: Path | None, database_bytes: int) -> None:

@@ -145,7 +145,10 @@ class Run:
             yield None
             return
         limits = scratch.Limits(
-            bytes=space.scratch_limit(self.manifest.database_bytes, self.request.scratch_bytes), jobs=self.jobs
+            bytes=space.scratch_limit(
+                self.manifest.database_bytes, self.request.scratch_bytes, rehearse=bool(self.request.rehearse)
+            ),
+            jobs=self.jobs,
         )
         root = Path(self.request.scratch_directory)
         with scratch.prepared(root, binaries, self.scratch_account, limits=limits) as server:

@@ -23,7 +23,7 @@ from .errors import BackupError
 from .processes import Command, Deadline, output
 from .request import LEVELS, Rehearse
 from .scratch import Scratch, no_space
-from .source import Facts
+from .source import Facts, quoted
 
 T = TypeVar("T")
 _SHOWN = 20  # differences in a message
@@ -226,7 +226,7 @@ class Verification:
             "--heapallindexed",
             "--install-missing",
             f"--jobs={self.jobs}",
-            f"--database={self._name}",
+            f"--database={quoted(self._name)}",  # a pattern, in which capitals and dots mean something
         ]
         environment = {key: value for key, value in target.environment().items() if key != "PGDATABASE"}
         with self.proof.timed("amcheck"):

@@ -54,6 +54,14 @@ ADVICE = {
         "removes what the running code still uses",
         "this runs after the old release is gone; it cannot be undone without a backup",
     ),
+    "drops_required": (
+        "drops a column that new code leaves out of its INSERTs, which fail until then: NOT NULL without a default",
+        "make it nullable (null=True) or give it db_default in a migration before this one; one release may have both",
+    ),
+    "tightens_column": (
+        "refuses NULL, which a validated CHECK refuses already",
+        "nothing: it reads no row; drop the check afterwards",
+    ),
     "tightens": (
         "refuses rows that the running code may still write",
         "mark the migration after_deploy if the running code does not keep the rule already",
@@ -92,7 +100,7 @@ ADVICE = {
     ),
     "depends_on_after": (
         "must run before the switch, but needs a migration that runs after it",
-        "deploy the other one first, in a release of its own, or turn the dependency round",
+        "deploy the other one first, in a release of its own; or accept that one by name, to run before the switch",
     ),
     "works_under_lock": (
         "locks a large table and then works through rows in the same transaction: users wait until all of it is done",

@@ -21,7 +21,7 @@ from .errors import (
 )
 from .lock import RunLock
 from .model import Migration, Phase
-from .plan import Plan, build, effective, refuse_unsafe
+from .plan import Plan, build, refuse_unsafe
 from .report import Journal, say
 from .request import Request
 from .watch import Watcher
@@ -44,7 +44,7 @@ def select(plan: Plan, phase: str) -> list[Migration]:
     """The migrations of a phase in the order of the graph; refuses unsafe ones, and an after that needs a before."""
     phases = {"before": {Phase.BEFORE}, "after": {Phase.AFTER}, "all": {Phase.BEFORE, Phase.AFTER}}[phase]
     refuse_unsafe(plan, [each.id for each in plan.migrations])
-    chosen = [each for each in plan.migrations if effective(each) in phases]
+    chosen = [each for each in plan.migrations if each.effective in phases]
     ids = {each.id for each in chosen}
     pending = {each.id for each in plan.migrations}
     for migration in chosen:

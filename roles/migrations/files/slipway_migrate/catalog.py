@@ -45,6 +45,19 @@ WHERE a.attrelid = to_regclass(%s) AND a.attname = %s AND NOT a.attisdropped AND
                   WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass
                     AND d.refobjid = a.attrelid AND d.refobjsubid = a.attnum
                     AND (i.indexprs IS NOT NULL OR i.indpred IS NOT NULL))"""
+_ANY_TABLE = """
+SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+  WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND c.relpersistence <> 't'
+    AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+    AND NOT EXISTS (SELECT FROM pg_depend d
+                    WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e'))"""
+_REQUIRED = """
+SELECT 1 FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attname = %s AND NOT attisdropped
+  AND attnotnull AND NOT atthasdef AND attidentity = ''"""
+_CHECKS = """
+SELECT pg_get_constraintdef(oid) FROM pg_constraint
+WHERE conrelid = to_regclass(%s) AND contype = 'c' AND convalidated"""
+_NOT_NULL = re.compile(r'CHECK \(\("?(?P<column>[^"() ]+)"? IS NOT NULL\)\)')
 _SIZED = re.compile(r"^(?:varchar|character varying)\s*\((\d+)\)$")
 _NUMERIC = re.compile(r"^(?:numeric|decimal)\s*\((\d+)(?:,\s*(\d+))?\)$")
 _TEXT = re.compile(r"^(?:text|varchar|character varying)$")
@@ -85,6 +98,19 @@ class Catalog:
         """Whether PostgreSQL changes the column's type without touching its rows (longer varchar, wider numeric)."""
         found = self._reads.fetch(_CHANGEABLE, (table, last(column)))
         return bool(found) and bool(new_type) and widens(str(found[0][0]).lower(), new_type)
+
+    def is_empty(self) -> bool:
+        """Whether there is no table or view but those of the system and of extensions."""
+        return not self._reads.fetch(_ANY_TABLE)[0][0]
+
+    def is_required(self, table: str, column: str) -> bool:
+        """Whether an INSERT has to name the column: NOT NULL, without a default, an identity or an expression."""
+        return bool(self._reads.fetch(_REQUIRED, (table, last(column))))
+
+    def is_checked(self, table: str, column: str) -> bool:
+        """Whether a validated CHECK already says that the column is not NULL: PostgreSQL then reads no row again."""
+        found = (_NOT_NULL.fullmatch(text) for (text,) in self._reads.fetch(_CHECKS, (table,)))
+        return any(match and match["column"] == last(column) for match in found)
 
     def is_domain(self, name: str) -> bool:
         """Whether a domain has this name, in any schema: PostgreSQL checks its rules for every row."""

@@ -24,6 +24,11 @@ class Judge:
         self._created: set[str] = set()
         self._domains: set[str] = set()
         self._retyped: set[tuple[str, str]] = set()
+        self._optional: set[tuple[str, str]] = set()
+
+    def nobody_is_there(self) -> bool:
+        """Whether the database holds no table of an application: no user and no running code can be hurt."""
+        return self._catalog.is_empty()
 
     def migration(self, migration: Migration) -> None:
         """Fill in the phase and problems of the migration and of its operations."""
@@ -31,6 +36,10 @@ class Judge:
             self._operation(operation, atomic=migration.atomic)
         migration.problems += [each for operation in migration.operations for each in operation.problems]
         migration.phase = _phase(migration)
+        codes = {each.code for each in migration.problems}
+        only_new_code_minds = "drops_required" in codes and codes <= {"drops", "drops_required"}
+        if migration.marker == "after_deploy" or only_new_code_minds:
+            migration.accepted_as = Phase.AFTER
         if migration.atomic and self._works_under_lock(migration):
             migration.problems.append(problem("works_under_lock", migration.id))
             migration.phase = Phase.UNSAFE
@@ -76,6 +85,15 @@ class Judge:
             effect.new_type in self._domains or self._catalog.is_domain(effect.new_type)
         ):
             return dataclasses.replace(effect, rewrites=True)
+        if effect.kind in ("drop not null", "set default"):
+            self._optional.add((effect.table, effect.column))
+        if effect.kind == "drop column":
+            # It runs when the new code already writes rows without the column.
+            known = (effect.table, effect.column) in self._optional
+            if not known and self._catalog.is_required(effect.table, effect.column):
+                return dataclasses.replace(effect, phase=Phase.UNSAFE, code="drops_required")
+        if effect.kind == "set not null" and self._catalog.is_checked(effect.table, effect.column):
+            return dataclasses.replace(effect, scans=False, code="tightens_column")
         if effect.kind == "change type":
             # The catalogue does not know what an earlier migration of this plan will have made of the column.
             again = (effect.table, effect.column) in self._retyped
@@ -142,18 +160,37 @@ def _phase(migration: Migration) -> Phase:
     return phases.pop() if phases else Phase.BEFORE
 
 
+# What PostgreSQL refuses, or what would undo our guards, wherever it runs.
+_ANYWHERE = frozenset(("needs_no_transaction", "transaction_control", "overrides_guard"))
+
+
+def welcome(migrations: list[Migration]) -> None:
+    """The first deploy to an empty database: nobody uses it, so all runs before the switch."""
+    for migration in migrations:
+        migration.problems = [each for each in migration.problems if each.code in _ANYWHERE]
+        if not migration.problems:
+            migration.phase, migration.accepted = Phase.BEFORE, False
+
+
 def order(migrations: list[Migration]) -> None:
-    """Refuse what must run before the switch but needs, directly or not, what runs after it; the chain is told."""
+    """Refuse what must run before the switch but needs, directly or not, what runs after it; the chain is told.
+
+    What does nothing in the database (other options of a model, a merge of two branches) goes with what it needs.
+    """
     known = {migration.id: migration for migration in migrations}
     for migration in migrations:
-        if migration.phase is Phase.AFTER:
+        if migration.effective is Phase.AFTER:
             continue
         chain = _chain(migration, known)
-        if chain:
-            migration.phase, migration.accepted = Phase.UNSAFE, False
-            found = problem("depends_on_after", migration.id)
-            text = f"{found.message}: {' -> '.join(chain)}"
-            migration.problems.append(dataclasses.replace(found, message=text))
+        if not chain:
+            continue
+        if all(operation.phase is Phase.NEUTRAL for operation in migration.operations) and not migration.marker:
+            migration.phase = Phase.AFTER
+            continue
+        migration.phase, migration.accepted = Phase.UNSAFE, False
+        found = problem("depends_on_after", migration.id)
+        text = f"{found.message}: {' -> '.join(chain)}"
+        migration.problems.append(dataclasses.replace(found, message=text))
 
 
 def _chain(migration: Migration, known: dict[str, Migration]) -> list[str]:
@@ -163,7 +200,7 @@ def _chain(migration: Migration, known: dict[str, Migration]) -> list[str]:
         path = paths.pop(0)
         for parent in known[path[-1]].parents:
             if parent in known and parent not in seen:
-                if known[parent].phase is Phase.AFTER:
+                if known[parent].effective is Phase.AFTER:
                     return [*path, parent]
                 seen.add(parent)
                 paths.append([*path, parent])

@@ -117,7 +117,20 @@ class Migration:
     sql: str = ""
     phase: Phase = Phase.BEFORE
     accepted: bool = False
+    accepted_as: Phase = Phase.BEFORE
     problems: list[Problem] = dataclasses.field(default_factory=list)
+
+    @property
+    def effective(self) -> Phase:
+        """When it runs; what is accepted by name runs before the switch, unless only the new code can bear it."""
+        return self.accepted_as if self.accepted else self.phase
+
+    @property
+    def old_code_ok(self) -> bool:
+        """Whether the running code can work after it. A marker is the author's word, and counts for more."""
+        if self.marker == "after_deploy":
+            return False
+        return self.marker in ("before_deploy", "always") or all(each.old_code_ok for each in self.operations)
 
     @property
     def patient(self) -> bool:

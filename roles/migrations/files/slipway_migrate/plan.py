@@ -24,7 +24,7 @@ class Plan:
 
     def ids(self, phase: Phase) -> list[str]:
         """Of phase before (with what was accepted), after, or unsafe (what was not accepted)."""
-        return [each.id for each in self.migrations if effective(each) is phase]
+        return [each.id for each in self.migrations if each.effective is phase]
 
     def document(self) -> dict[str, Any]:
         """The plan as the program prints it."""
@@ -36,11 +36,6 @@ class Plan:
             "applied": self.applied,
             "table": table(self.migrations),
         }
-
-
-def effective(migration: Migration) -> Phase:
-    """When it runs: one that was accepted by name runs before the switch."""
-    return Phase.BEFORE if migration.accepted else migration.phase
 
 
 def build(adapter: Adapter, request: Request) -> Plan:
@@ -56,14 +51,17 @@ def build(adapter: Adapter, request: Request) -> Plan:
             judge.migration(migration)
             if request.squawk:
                 squawk.lint(migration, program=request.squawk, server_version=version)
-            migration.accepted = migration.phase is Phase.UNSAFE and migration.id in request.accept
-        classify.order(migrations)
+            migration.accepted = migration.phase in (Phase.UNSAFE, Phase.AFTER) and migration.id in request.accept
+        if not applied and judge.nobody_is_there():
+            classify.welcome(migrations)
+        else:
+            classify.order(migrations)
     return Plan(migrations, applied)
 
 
 def refuse_unsafe(plan: Plan, ids: list[str]) -> None:
     """Stop before anything runs if one of ``ids`` is unsafe and nobody accepted it."""
-    unsafe = [each for each in plan.migrations if each.id in ids and effective(each) is Phase.UNSAFE]
+    unsafe = [each for each in plan.migrations if each.id in ids and each.effective is Phase.UNSAFE]
     if unsafe:
         reasons = [f"{each.message} (safe: {each.advice})" for one in unsafe for each in one.problems
                    if each.source == "slipway"]  # fmt: skip
@@ -88,8 +86,7 @@ def _document(migration: Migration) -> dict[str, Any]:
         "operations": [operation.document() for operation in migration.operations],
         "sql": migration.sql,
         "sql_sha256": hashlib.sha256(migration.sql.encode()).hexdigest(),
-        "old_code_ok": migration.marker in ("before_deploy", "always")
-        or all(operation.old_code_ok for operation in migration.operations),
+        "old_code_ok": migration.old_code_ok,
         "reversible": all(operation.reversible for operation in migration.operations),
         "problems": [dataclasses.asdict(each) for each in migration.problems],
         "accepted": migration.accepted,
@@ -114,6 +111,9 @@ def table(migrations: list[Migration]) -> str:
             lines.append((migration.id, phase, "nothing", "", "", "", "runs", "yes"))
     widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
     text = ["  ".join(word.ljust(width) for word, width in zip(line, widths)).rstrip() for line in lines]
-    unsafe = [each for each in migrations if each.phase is Phase.UNSAFE]
-    reasons = [f"{each.id}: {found.message}. Safe: {found.advice}" for each in unsafe for found in each.problems]
+    reasons = [
+        f"{each.id}: {found.message}. {'Safe' if each.phase is Phase.UNSAFE else 'Note'}: {found.advice}"
+        for each in migrations
+        for found in each.problems
+    ]
     return "\n".join([*text, *reasons]) if migrations else "nothing is pending"

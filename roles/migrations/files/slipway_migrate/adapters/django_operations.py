@@ -109,10 +109,11 @@ def _operation(operation: Any, sql: str | None, table: str) -> Operation:
 
 def _correct(described: Operation, kind: str, operation: Any, table: str) -> None:
     """What Django's class knows better than the SQL."""
-    if kind != "RunSQL":
+    kinds = {effect.kind for effect in described.effects}
+    if kind != "RunSQL" and kinds & {"add column", "set default"}:
         # Django adds a default for the rows that exist and drops it again: nobody counted on it.
         described.effects = [effect for effect in described.effects if effect.kind != "drop default"]
-    elif operation.sql and all(not effect.old_code_ok for effect in described.effects):
+    if kind == "RunSQL" and operation.sql and all(not effect.old_code_ok for effect in described.effects):
         described.reversible = False
     if kind == "RemoveConstraint":
         # A conditional unique constraint is an index to the database, and a rule to the running code.
@@ -122,10 +123,24 @@ def _correct(described: Operation, kind: str, operation: Any, table: str) -> Non
             else effect
             for effect in described.effects
         ]
-    if kind == "AddField" and described.effects and _python_default_only(operation.field):
+    if kind == "AlterField":
+        described.effects = [_as_one(effect, kinds) for effect in described.effects]
+    required = kind == "AddField" and described.effects and _python_default_only(operation.field)
+    if required or (kind == "AlterOrderWithRespectTo" and "add column" in kinds):
         described.codes.append("not_null_without_db_default")
     if kind in _TIGHTENS or (kind == "AlterField" and any(each.kind == "add unique" for each in described.effects)):
         described.codes.append("tightens")
+
+
+def _as_one(effect: Effect, kinds: set[str]) -> Effect:
+    """What an AlterField does on its way to something else: it says nothing about who can live with the field."""
+    refounded = effect.kind == "drop constraint" and "add foreign key" in kinds
+    filled = "set not null" in kinds and (
+        effect.kind == "set default" or effect.describes.upper().startswith("UPDATE ")
+    )
+    if refounded or filled:
+        return dataclasses.replace(effect, phase=Phase.NEUTRAL, old_code_ok=True, reversible=True, code="")
+    return effect
 
 
 def _python_default_only(field: Any) -> bool:
