@@ -66,7 +66,7 @@ def _bounded(text: str, *, name: str, longest: int) -> str:
 
 
 def taken(current: Lease | None, *, owner: str, reason: str, seconds: int, now: float) -> Lease:
-    """The lease as ``owner`` holds it from now on, or a refusal. An owner who has it gets more time, never less."""
+    """The lease as ``owner`` holds it from now on, for as long as was asked last; or a refusal."""
     _bounded(owner, name="owner", longest=200)
     _bounded(reason, name="reason", longest=500)
     if not 1 <= seconds <= LONGEST:
@@ -78,8 +78,7 @@ def taken(current: Lease | None, *, owner: str, reason: str, seconds: int, now: 
             next_step=f"wait until it is released; it expires at {iso_time(current.until)}",
             details={"lease": current.shown()},
         )
-    since, until = (current.since, current.until) if current else (now, now)
-    return Lease(owner=owner, reason=reason, since=since, until=max(until, now + seconds))
+    return Lease(owner=owner, reason=reason, since=current.since if current else now, until=now + seconds)
 
 
 def _alone(layout: Layout, *, check_mode: bool) -> contextlib.AbstractContextManager[None]:

@@ -184,6 +184,8 @@ class Scratch:
 
     def _not_started(self) -> BackupError:
         assert self._server
+        if self._full and (ended := self.stopped()):
+            return ended
         return no_space(
             BackupError(
                 "scratch_failed",
