@@ -139,11 +139,13 @@ def test_it_is_provisioned_once(production: Site, tell: Callable[[str], None]) -
 
 
 def untouched(site: Site, before: Mapping[str, dict[str, str]], began: Mapping[str, float]) -> int:
-    """Hosts that carry no process of the application: same files and units, no module ran there."""
+    """Hosts that carry no process of the application: same files and units, and next to nothing ran there."""
     after = fleet_files(site, OTHERS)
     for name in OTHERS:
         assert differences(before[name], after[name]) == [], name
-        assert site.hosts[name].invocations(began[name]) == [], name
+    # A killed run may have left our maintenance page at the edge: it is looked for.
+    ran = {name: [one.split(".")[-1] for one in site.hosts[name].invocations(began[name])] for name in OTHERS}
+    assert ran == {"edge1": ["command"], "db1": []}
     return sum(len(files) for files in after.values())
 
 
