@@ -161,7 +161,7 @@ def begun(backup: str) -> str:
     return "{}-{}-{}T{}:{}:{}Z".format(*found.groups())
 
 
-def _needed(info: Info, name: str, pair: Pair) -> list[Mapping[str, Any]]:
+def _needed(info: Info, name: str, pair: Pair) -> Sequence[Mapping[str, Any]]:
     """Of the changes that ``info`` lists under a name, those that the pair's code was written for."""
     return _ledger.needed(info.get(name) or [], info.get("proven") or [], pair.release)
 
