@@ -39,7 +39,7 @@ def variable(environment: str, name: str) -> str:
 
 def unit(name: str) -> dict[str, str]:
     """State and release of a unit's main process."""
-    words = ["systemctl", "show", "--property=ActiveState,UnitFileState,MainPID", name]
+    words = ["systemctl", "show", "--property=ActiveState,MainPID", name]
     found = dict(line.split("=", 1) for line in subprocess.check_output(words, text=True).splitlines() if line)
     release = ""
     if found["MainPID"] != "0":
@@ -50,7 +50,9 @@ def unit(name: str) -> dict[str, str]:
         ):
             given = stream.read().split(b"\0")
             release = next((one[16:].decode() for one in given if one.startswith(b"SLIPWAY_RELEASE=")), "")
-    return {"active": found["ActiveState"], "enabled": found["UnitFileState"], "release": release}
+    # Not by UnitFileState, which systemd remembers until it reads its files again.
+    asked = subprocess.run(["systemctl", "is-enabled", name], stdout=subprocess.PIPE, text=True, check=False)
+    return {"active": found["ActiveState"], "enabled": asked.stdout.strip(), "release": release}
 
 
 def look(app: str) -> dict[str, Any]:
