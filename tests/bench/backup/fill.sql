@@ -1,5 +1,5 @@
 -- SPDX-License-Identifier: GPL-3.0-or-later
--- A database as applications have them, in :thousandths parts of about 1.4 MB: wide facts, documents, texts, files that cannot be
+-- A database as applications have them, of about :thousandths MB: wide facts, documents, texts, files that cannot be
 -- compressed, partitions, many small tables, indexes of every kind, foreign keys.
 \set ON_ERROR_STOP on
 SET synchronous_commit = off;

@@ -37,7 +37,7 @@ FOREIGN = ("postgres", "pg_dump", "pg_restore", "initdb", "pg_amcheck", "pg_ctl"
 LOOK_EVERY = 0.25  # seconds
 USERS_SECONDS = 10
 NOOP_ROUNDS = 5
-THOUSANDTHS = 700  # of fill.sql in a gigabyte, indexes and all
+THOUSANDTHS = 1000  # of fill.sql in a gigabyte, indexes and all
 KIND_ROUNDS = 3
 
 
