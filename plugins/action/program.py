@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import ast
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,29 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
 MODULE = "slipway.webapp.program"
+COLLECTION = Path(__file__).resolve().parents[2]
+DOMAIN = "ansible_collections.slipway.webapp.plugins.module_utils"
+
+
+def domain_files(names: list[str]) -> dict[str, str]:
+    """These files of the domain and all that they import, by the path below which Python finds them."""
+    found: dict[str, str] = {}
+    due = list(names)
+    while due:
+        name = due.pop()
+        path = f"{DOMAIN.replace('.', '/')}/{name}.py"
+        if path not in found:
+            found[path] = (COLLECTION / "plugins" / "module_utils" / f"{name}.py").read_text(encoding="utf-8")
+            due += _imported(found[path])
+    return found
+
+
+def _imported(text: str) -> Iterator[str]:
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.ImportFrom) and node.module == DOMAIN:
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"{DOMAIN}."):
+            yield str(node.module).rpartition(".")[2]
 
 
 class ActionModule(ActionBase):
@@ -32,6 +57,7 @@ class ActionModule(ActionBase):
             for path in sorted(package.rglob("*"))
             if path.is_file() and "__pycache__" not in path.parts
         }
+        files.update(domain_files(list(arguments.get("domain") or [])))
         arguments.update(files=files, launcher_text=launcher.read_text(encoding="utf-8"))
         result.update(self._execute_module(module_name=MODULE, module_args=arguments, task_vars=task_vars))
         return result

@@ -31,3 +31,13 @@ attributes:
     description: Returns what has changed, or would change, as text to compare when in C(diff) mode.
     support: full
 """
+
+    RUN = r"""
+options:
+  run:
+    description:
+      - The run that this is a part of, as M(slipway.webapp.transaction) has begun it on this host. It extends the host's
+        patience, and is refused when the run is over there.
+    type: str
+    default: ''
+"""

@@ -123,6 +123,16 @@ class Layout:
         return os.path.join(self.state, "pending.json")
 
     @property
+    def transaction(self) -> str:
+        """How far this host is in the last run, for the other hosts to read."""
+        return os.path.join(self.home, "transaction.json")
+
+    @property
+    def awake(self) -> str:
+        """Names the run in which this host takes part; a restart takes it away."""
+        return self._path("run", self.app, "transaction")
+
+    @property
     def maintenance(self) -> str:
         """While it is there Nginx shows the maintenance page."""
         return os.path.join(self.home, "maintenance")
@@ -182,3 +192,8 @@ class Layout:
     def retire_unit(self, slot: str) -> str:
         """The transient unit that stops a slot when its warm time is over."""
         return f"{self.app}-retire-{slot}"
+
+    @property
+    def settle_unit(self) -> str:
+        """The service, and the transient timer, that ends a run whose controller is not heard of any more."""
+        return f"{self.app}-settle"

@@ -96,8 +96,14 @@ class Systemd(Protocol):
     def stop_later(self, name: str, units: Sequence[str], *, seconds: int, only_if: Sequence[str] = ()) -> None:
         """Stop ``units`` after ``seconds``, by a transient timer called ``name``, if ``only_if`` then exits 0."""
 
+    def start_later(self, name: str, *, seconds: int) -> None:
+        """Start the service ``name`` after ``seconds``, by a transient timer of the same name."""
+
     def cancel(self, name: str) -> None:
-        """Cancel a transient timer, if it is there."""
+        """Cancel a transient timer, if it is there, and what it has started."""
+
+    def cancel_timer(self, name: str) -> None:
+        """Cancel a transient timer, if it is there; what it has started goes on."""
 
     def timer_active(self, name: str) -> bool:
         """True while the transient timer waits."""

@@ -90,6 +90,16 @@ class HostSystemd:
             *("systemctl", "stop", *units),
         )
 
+    def start_later(self, name: str, *, seconds: int) -> None:
+        # Of a service that is there only the timer is made.
+        self._need(
+            *("systemd-run", "--quiet", f"--unit={name}.service", f"--on-active={seconds}"),
+            "--timer-property=AccuracySec=1s",
+        )
+
+    def cancel_timer(self, name: str) -> None:
+        self._do("systemctl", "stop", f"{name}.timer")
+
     def cancel(self, name: str) -> None:
         # The service too: the timer may have fired a moment ago. What is not loaded cannot be stopped, and need not be.
         self._do("systemctl", "stop", f"{name}.timer", f"{name}.service")

@@ -20,6 +20,7 @@ description:
 extends_documentation_fragment:
   - slipway.webapp.app
   - slipway.webapp.app.attributes
+  - slipway.webapp.app.run
 options:
   slot:
     description: The slot that the processes go to. A release must be assigned to it.
@@ -59,7 +60,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.slipway.webapp.plugins.module_utils import _handover
+from ansible_collections.slipway.webapp.plugins.module_utils import _handover, _transaction
 from ansible_collections.slipway.webapp.plugins.module_utils._host import HostClock, HostRunner, guarded
 from ansible_collections.slipway.webapp.plugins.module_utils._layout import SLOTS, Layout
 from ansible_collections.slipway.webapp.plugins.module_utils._systemd import HostSystemd
@@ -71,11 +72,14 @@ def spec() -> dict[str, Any]:
         "slot": {"type": "str", "required": True, "choices": list(SLOTS)},
         "processes": {"type": "list", "elements": "str", "choices": list(_handover.MOVABLE), "required": True},
         "timeout": {"type": "int", "default": 60},
+        "run": {"type": "str", "default": ""},
     }
 
 
 def run(module: AnsibleModule) -> dict[str, Any]:
     given = module.params
+    if not module.check_mode:
+        _transaction.alive(Layout(given["app"]), run=given["run"], clock=HostClock())
     doer = _handover.Doer(
         layout=Layout(given["app"]),
         systemd=HostSystemd(HostRunner(module)),

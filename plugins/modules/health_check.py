@@ -20,6 +20,7 @@ description:
   - In check mode it asks nobody and says what it would ask.
 extends_documentation_fragment:
   - slipway.webapp.app.attributes
+  - slipway.webapp.app.run
 attributes:
   diff_mode:
     support: none
@@ -167,6 +168,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.slipway.webapp.plugins.module_utils import _transaction
 from ansible_collections.slipway.webapp.plugins.module_utils._assignment import slot_secrets
 from ansible_collections.slipway.webapp.plugins.module_utils._health import Watch, Wish, ask_until_healthy
 from ansible_collections.slipway.webapp.plugins.module_utils._host import HostClock, HostRunner, guarded
@@ -196,6 +198,7 @@ def spec() -> dict[str, Any]:
         "validate_certs": {"type": "bool", "default": True},
         "resolve": {"type": "str", "default": ""},
         "unit": {"type": "str"},
+        "run": {"type": "str", "default": ""},
     }
 
 
@@ -222,6 +225,8 @@ def run(module: AnsibleModule) -> dict[str, Any]:
     given = module.params
     target = _target(given)
     layout = Layout(given["app"]) if given["slot"] else None
+    if layout and not module.check_mode:
+        _transaction.alive(layout, run=given["run"], clock=HostClock())
     return ask_until_healthy(
         Wish(**{name: given[name] for name in Wish.__dataclass_fields__}),
         asker=_asker(given, target) if not layout or "web" in given["processes"] else None,

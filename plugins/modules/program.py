@@ -24,6 +24,11 @@ options:
     description: The file that starts it, beside that directory.
     type: str
     required: true
+  domain:
+    description: Files of the collection's own code, C(plugins/module_utils), that go along with all that they import.
+    type: list
+    elements: str
+    default: []
   files:
     description: The files of the package. Set by the controller.
     type: dict
@@ -84,6 +89,7 @@ def main() -> None:
             "app": {"type": "str", "required": True},
             "package": {"type": "path", "required": True},
             "launcher": {"type": "str", "required": True},
+            "domain": {"type": "list", "elements": "str", "default": []},
             "files": {"type": "dict"},
             "launcher_text": {"type": "str"},
         },

@@ -21,6 +21,7 @@ description:
 extends_documentation_fragment:
   - slipway.webapp.app
   - slipway.webapp.app.attributes
+  - slipway.webapp.app.run
 options:
   slot:
     description: The slot that receives all the traffic.
@@ -78,7 +79,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.slipway.webapp.plugins.module_utils import _route
+from ansible_collections.slipway.webapp.plugins.module_utils import _route, _transaction
 from ansible_collections.slipway.webapp.plugins.module_utils._host import HostClock, HostRunner, guarded
 from ansible_collections.slipway.webapp.plugins.module_utils._layout import SLOTS, Layout
 from ansible_collections.slipway.webapp.plugins.module_utils._systemd import HostSystemd
@@ -89,11 +90,14 @@ def spec() -> dict[str, Any]:
         "app": {"type": "str", "required": True},
         "slot": {"type": "str", "choices": list(SLOTS)},
         "weights": {"type": "dict"},
+        "run": {"type": "str", "default": ""},
     }
 
 
 def run(module: AnsibleModule) -> dict[str, Any]:
     given = module.params
+    if not module.check_mode:
+        _transaction.alive(Layout(given["app"]), run=given["run"], clock=HostClock())
     doer = _route.Doer(layout=Layout(given["app"]), clock=HostClock(), systemd=HostSystemd(HostRunner(module)))
     weights = _route.weights_of(slot=given["slot"] or "", weights=given["weights"])
     return _route.switch(doer, weights=weights, check_mode=module.check_mode)

@@ -18,6 +18,7 @@ description:
 extends_documentation_fragment:
   - slipway.webapp.app
   - slipway.webapp.app.attributes
+  - slipway.webapp.app.run
 options:
   slot:
     description: Which slot.
@@ -114,9 +115,9 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.slipway.webapp.plugins.module_utils import _slot
+from ansible_collections.slipway.webapp.plugins.module_utils import _slot, _transaction
 from ansible_collections.slipway.webapp.plugins.module_utils._assignment import Assignment
-from ansible_collections.slipway.webapp.plugins.module_utils._host import HostRunner, guarded, system_group
+from ansible_collections.slipway.webapp.plugins.module_utils._host import HostClock, HostRunner, guarded, system_group
 from ansible_collections.slipway.webapp.plugins.module_utils._layout import PROCESSES, SLOTS, Layout
 from ansible_collections.slipway.webapp.plugins.module_utils._systemd import HostSystemd
 
@@ -133,11 +134,14 @@ def spec() -> dict[str, Any]:
         "processes": {"type": "list", "elements": "str", "choices": list(PROCESSES), "default": []},
         "after": {"type": "int", "default": 0},
         "timeout": {"type": "int", "default": 60},
+        "run": {"type": "str", "default": ""},
     }
 
 
 def run(module: AnsibleModule) -> dict[str, Any]:
     given, layout = module.params, Layout(module.params["app"])
+    if not module.check_mode:
+        _transaction.alive(layout, run=given["run"], clock=HostClock())
     doer = _slot.Doer(
         layout=layout,
         systemd=HostSystemd(HostRunner(module)),

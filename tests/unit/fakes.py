@@ -115,6 +115,14 @@ class FakeSystemd:
         self._called("cancel", name)
         self.timers.pop(name, None)
 
+    def start_later(self, name: str, *, seconds: int) -> None:
+        self._called("start_later", name, str(seconds))
+        self.timers[name] = ((name,), seconds)
+
+    def cancel_timer(self, name: str) -> None:
+        self._called("cancel_timer", name)
+        self.timers.pop(name, None)
+
     def timer_active(self, name: str) -> bool:
         return name in self.timers
 

@@ -1,0 +1,259 @@
+# Copyright: the slipway.webapp contributors
+# GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The end of a run on one host: it stays with the new release, or goes back to what was live before.
+
+The controller ends a run by the same code as the host itself, whose timer fires when nobody speaks to it any more.
+Everything here can be cut off anywhere and done again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Callable
+
+from ansible_collections.slipway.webapp.plugins.module_utils import (
+    _handover,
+    _lease,
+    _ledger,
+    _route,
+    _slot,
+    _transaction,
+)
+from ansible_collections.slipway.webapp.plugins.module_utils._errors import SlipwayError
+from ansible_collections.slipway.webapp.plugins.module_utils._files import fsync_directory, read_json
+from ansible_collections.slipway.webapp.plugins.module_utils._layout import Layout, other_slot
+from ansible_collections.slipway.webapp.plugins.module_utils._ports import Clock, Systemd
+from ansible_collections.slipway.webapp.plugins.module_utils._transaction import (
+    COMMITTED,
+    COMMITTING,
+    IN_DOUBT,
+    RETURNED,
+    STAY,
+    Begun,
+)
+
+ASK_EVERY = 5.0  # seconds between two questions, while others do not answer
+LOOK_EVERY = 2.0  # seconds between two looks at whether the controller has spoken, or has ended the run
+
+Ask = Callable[[Begun], Mapping[str, "Mapping[str, Any] | None"]]
+
+
+@dataclass
+class Settler:
+    """What ends a run on this host. ``timeout`` is how long, in seconds, a process may take to start."""
+
+    layout: Layout
+    systemd: Systemd
+    clock: Clock
+    timeout: float = 60.0
+    check_mode: bool = False
+    tell: Callable[[str], None] = lambda _line: None
+    actions: list[str] = field(default_factory=list)
+
+    # -- rounds --
+
+    def arm(self, wish: Begun, *, seconds: int = 0) -> None:
+        """Write down what begins, and start the timer that ends it without a controller."""
+        if self.check_mode:
+            self.actions.append(f"Write down what begins: {_transaction.summary(wish)}")
+            return
+        with _transaction.alone(self.layout):
+            if _transaction.begin(self.layout, wish, clock=self.clock, seconds=seconds):
+                self.actions.append(f"Write down what begins: {_transaction.summary(wish)}")
+            timer = self.layout.settle_unit
+            if not self.systemd.timer_active(timer):
+                self.systemd.start_later(timer, seconds=wish.hold)
+                self.actions.append(f"Go back in {wish.hold} s, unless the controller is heard of")
+
+    def commit(self, run: str) -> None:
+        """First round: this host is well, and so are all the others."""
+        if self.check_mode:
+            self.actions.append("Agree to stay")
+            return
+        with _transaction.alone(self.layout):
+            begun = _transaction.extend(self.layout, run=run, clock=self.clock)
+            if begun.state != COMMITTING:
+                _transaction.write(self.layout, replace(begun, state=COMMITTING))
+                self.actions.append("Agree to stay")
+
+    def stay(self, begun: Begun) -> None:
+        """Second round: the new release is what this host serves."""
+        if not self.check_mode:
+            _transaction.write(self.layout, replace(begun, state=COMMITTED))
+        self._record(begun, outcome="succeeded")
+        waits = bool((begun.database or {}).get("waiting"))
+        # What waits for the old release to go makes it useless: then it goes at once.
+        self._stop(other_slot(begun.slot), after=0 if waits else begun.warm)
+        self._over()
+
+    def back(self, begun: Begun, *, why: str) -> None:
+        """To what was live before; traffic first. It is said before it is done, so that no other host stays."""
+        if not self.check_mode:
+            _transaction.write(self.layout, replace(begun, state=RETURNED))
+        if begun.previous and begun.moves:
+            self._to(begun.previous["slot"], begun)
+            self._stop(begun.slot)
+        elif not begun.previous and not (begun.first and self._in_traffic(begun.slot)):
+            # A host that served nothing serves nothing again, and its neighbours take its share.
+            self._withdraw()
+            self._stop(begun.slot)
+        self._record(begun, outcome="failed", detail=why)
+        if not self.check_mode:
+            _transaction.write(self.layout, replace(begun, state=RETURNED, done=True))
+
+    def forward(self, begun: Begun) -> None:
+        """To the new release after all, because another host has committed it."""
+        if begun.moves:
+            self._to(begun.slot, begun)
+        self.stay(begun)
+
+    # -- without a controller --
+
+    def settle(self, ask: Ask, *, why: str, last: bool = False) -> bool:
+        """End what an earlier run has left; True when nothing is left to do.
+
+        ``ask`` asks the other hosts. One that went back while some of them did not answer asks again, because they may
+        have stayed; with ``last`` it does not.
+        """
+        with _transaction.alone(self.layout):
+            begun = _transaction.read(self.layout)
+            if begun is None:
+                return True
+            answers = ask(begun) if begun.state != COMMITTED else {}
+            states = _transaction.states_of(answers, run=begun.run)
+            if begun.state == COMMITTED or COMMITTED in states.values():
+                self.stay(begun) if begun.state in (COMMITTED, COMMITTING) else self.forward(begun)
+                return True
+            if begun.state in IN_DOUBT and _transaction.decide(begun.state, votes=begun.votes, peers=states) == STAY:
+                self.forward(begun)
+                return True
+            if not begun.done:
+                self.back(begun, why=why)
+            over = last or not _transaction.silent(answers)
+            if over:
+                self._over()
+            return over
+
+    def settle_now(self, ask: Ask) -> None:
+        """What the next run does, which has the lease: the earlier one is dead, and nobody waits for it."""
+        begun = _transaction.read(self.layout)
+        if begun is None:
+            return
+        if self.check_mode:
+            self.actions.append(f"Settle what is left of the {_transaction.summary(begun)}")
+            return
+        self.settle(ask, why="the run broke off, and the next one has settled it", last=True)
+
+    def wait_and_settle(self, ask: Ask) -> None:
+        """What the host's own timer does: wait for the controller's next word, then end the run without it."""
+        while True:
+            begun = _transaction.read(self.layout)
+            if begun is None:
+                return
+            restarted = _transaction.restarted(self.layout, begun)
+            left = 0.0 if restarted or begun.state not in IN_DOUBT else begun.until - self.clock.monotonic()
+            if left > 0:
+                self.clock.sleep(min(left, LOOK_EVERY))
+                continue
+            why = "the host was restarted" if restarted else f"no word from the controller for {begun.hold} s"
+            self.tell(f"{_transaction.summary(begun)}, {begun.state}: {why}")
+            if self._settled(begun, ask, why=f"{why}: the host has gone back by itself", dead=not restarted):
+                return
+            self.clock.sleep(ASK_EVERY)
+
+    def _settled(self, begun: Begun, ask: Ask, *, why: str, dead: bool) -> bool:
+        """One attempt. A host that cannot go back now (its database is away, too) tries again."""
+        try:
+            over = self.settle(ask, why=why)
+            # Where only this host was restarted, whoever conducts the run still needs the lease.
+            if begun.lease and dead:
+                _lease.release(self.layout, owner=begun.run, now=self.clock.now())
+        except (SlipwayError, OSError) as error:
+            self.tell(str(error))
+            return False
+        finally:
+            for action in self.actions:
+                self.tell(action)
+            self.actions.clear()
+        return over
+
+    # -- steps --
+
+    def _to(self, slot: str, begun: Begun) -> None:
+        """Traffic, worker and beat to a slot, whose processes are started where they are not up."""
+        web = [self.layout.unit("web", slot)] if "web" in begun.processes else []
+        movable = [process for process in begun.processes if process in _handover.MOVABLE]
+        if not self.check_mode:
+            self.systemd.begin([self.layout.unit(process, slot) for process in movable])
+            self.systemd.start(web, timeout=self.timeout)
+            self.systemd.enable(web)
+        doer = _route.Doer(layout=self.layout, clock=self.clock, systemd=self.systemd)
+        weights = _route.weights_of(slot=slot)
+        self.actions += _route.switch(doer, weights=weights, check_mode=self.check_mode)["actions"]
+        if movable:
+            hand = _handover.Doer(layout=self.layout, systemd=self.systemd, clock=self.clock, timeout=self.timeout)
+            moved = _handover.hand_over(hand, slot=slot, processes=movable, check_mode=self.check_mode)
+            self.actions += moved["actions"]
+    def _stop(self, slot: str, *, after: int = 0) -> None:
+        doer = _slot.Doer(layout=self.layout, systemd=self.systemd, slot=slot, timeout=self.timeout)
+        self.actions += _slot.stop(doer, after=after, check_mode=self.check_mode)["actions"]
+
+    def _in_traffic(self, slot: str) -> bool:
+        route = _route.probe(self.layout)
+        return route is not None and slot in route.buckets
+
+    def _withdraw(self) -> None:
+        if _route.probe(self.layout) is None:
+            return
+        self.actions.append("Take the route away: this host served nothing before")
+        if not self.check_mode:
+            with _route.alone(self.layout):
+                os.unlink(self.layout.route_link)
+                fsync_directory(self.layout.home)
+
+    def _record(self, begun: Begun, *, outcome: str, detail: str = "") -> None:
+        fields = {
+            name: getattr(begun, name) for name in ("action", "release", "config", "slot", "by", "run", "database")
+        }
+        fields.update(outcome=outcome, previous=begun.previous or {}, detail=detail)
+        entry = _ledger.entry(now=self.clock.now(), fields=fields)
+        self.actions += _ledger.record(self.layout, entry, check_mode=self.check_mode)["actions"]
+
+    def _over(self) -> None:
+        if not self.check_mode:
+            _transaction.forget(self.layout)
+            self.systemd.cancel_timer(self.layout.settle_unit)
+
+
+def end(settler: Settler, wish: Begun, *, state: str, why: str = "") -> str:
+    """The controller's word on a run that was begun here: it stays, or it goes back. How the host had ended it by itself.
+
+    What the host has ended by itself is left as it is, except that the controller's word to stay wins.
+    """
+    with contextlib.nullcontext() if settler.check_mode else _transaction.alone(settler.layout):
+        found = _transaction.read(settler.layout)
+        ours = found if found is not None and found.run == wish.run else None
+        ended = "" if ours else _ended(settler.layout, wish.run)
+        if state == COMMITTED:
+            returned = ended == RETURNED or (ours is not None and ours.state == RETURNED)
+            if returned:
+                settler.forward(ours or wish)
+            elif not ended:
+                settler.stay(ours or wish)
+        elif ours is not None:
+            if not ours.done:
+                settler.back(ours, why=why)
+            settler._over()
+        elif not ended:
+            # It failed before anything was begun here.
+            settler._record(wish, outcome="failed", detail=why)
+    return ended
+
+
+def _ended(layout: Layout, run: str) -> str:
+    said = read_json(layout.transaction) or {}
+    return str(said.get("state", "")) if said.get("run") == run else ""

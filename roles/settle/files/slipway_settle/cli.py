@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the unit APP-settle.service runs: after the patience of the host, and at each boot, if a run is unfinished."""
+
+from __future__ import annotations
+
+import sys
+
+from slipway_settle.runner import PlainRunner
+
+from ansible_collections.slipway.webapp.plugins.module_utils import _peers, _settle
+from ansible_collections.slipway.webapp.plugins.module_utils._host import HostClock
+from ansible_collections.slipway.webapp.plugins.module_utils._errors import SlipwayError
+from ansible_collections.slipway.webapp.plugins.module_utils._layout import Layout
+from ansible_collections.slipway.webapp.plugins.module_utils._systemd import HostSystemd
+
+USAGE = 2
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def main() -> int:
+    """Settle what was begun on this host; 0 when it is over, also when there was nothing."""
+    if len(sys.argv) != 2:  # noqa: PLR2004 - the program and the application
+        print("usage: slipway-settle APPLICATION", file=sys.stderr)
+        return USAGE
+    try:
+        settler = _settle.Settler(
+            layout=Layout(sys.argv[1]), systemd=HostSystemd(PlainRunner()), clock=HostClock(), tell=_say
+        )
+        settler.wait_and_settle(lambda begun: _peers.ask_all(begun.peers, domain=begun.domain))
+    except SlipwayError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
