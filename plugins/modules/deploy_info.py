@@ -57,6 +57,11 @@ app:
   returned: success
   type: str
   sample: shop
+time:
+  description: What the host's clock says, in seconds since the epoch.
+  returned: success
+  type: float
+  sample: 1795259100.2
 live:
   description:
     - What the users get. The slot is that with most of the traffic; C(since) and C(by) are those of the ledger's
@@ -101,8 +106,8 @@ lease:
   description: Who works on the environment, as M(slipway.webapp.lease) returns it; null when nobody does.
   returned: success
   type: dict
-  sample: {owner: 20261121T110500-4b1f, reason: deploy of 1.4.0, since: "2026-11-21T11:05:00Z", until:
-    "2026-11-21T11:20:00Z"}
+  sample: {owner: 20261121T110500-4b1f, by: anna@ci, reason: deploy of 1.4.0 by anna@ci, since: "2026-11-21T11:05:00Z",
+    until: "2026-11-21T11:20:00Z", beat: "2026-11-21T11:05:10Z", silent_seconds: 12}
 proven:
   description: The deploys and rollbacks that ended well, newest first, 200 at most.
   returned: success
