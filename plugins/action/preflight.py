@@ -37,10 +37,12 @@ from ansible_collections.slipway.webapp.plugins.module_utils._settings_fleet imp
     check_files,
     check_fleet,
     choose_environment,
+    left_out,
 )
 from ansible_collections.slipway.webapp.plugins.module_utils._settings_rules import check_rules
 
 SPECIFICATION = Path(__file__).resolve().parents[2] / "roles" / "webapp" / "meta" / "argument_specs.yml"
+PARTS = ("allow", "with_primary", "refuse")
 DERIVED = ("__webapp_environment", "__webapp_secrets")
 # A message of Jinja that names a variable and shows no value.
 HARMLESS = re.compile(r"'[\w.\[\]' ]+' is undefined|no vault secrets", re.IGNORECASE)
@@ -82,7 +84,7 @@ class ActionModule(ActionBase):
         _unused, params = self.validate_argument_spec(
             argument_spec={
                 "needs": {"type": "list", "elements": "str", "choices": ["source"], "default": []},
-                "partial": {"type": "str", "choices": ["allow", "refuse"], "default": "refuse"},
+                "partial": {"type": "str", "choices": list(PARTS), "default": "refuse"},
                 "accepts": {"type": "list", "elements": "str", "default": []},
             }
         )
@@ -108,9 +110,8 @@ class ActionModule(ActionBase):
     ) -> tuple[dict[str, Any], list[Problem], int]:
         """What to return, what is wrong, and how many hosts were looked at."""
         running = tuple(variables["ansible_play_hosts_all"])
-        partial = params["partial"] == "allow"
         problems = check_controller(core=_numbers(core_version), python=sys.version_info[:3])
-        environment, wrong = choose_environment(self._selection(variables, running, partial=partial))
+        environment, wrong = choose_environment(self._selection(variables, running, params))
         problems += wrong
         if not environment:
             return {}, problems, len(running)
@@ -125,11 +126,13 @@ class ActionModule(ActionBase):
             )
             problems += check_rules(typed[host.name], host=host.name)
         if all(set(settings) <= set(values) for values in typed.values()):
-            problems += check_fleet(typed, settings, selected=running, partial=partial)
+            problems += check_fleet(typed, settings, selected=running, partial=params["partial"] == "allow")
             problems += check_files(typed[members[0]], needs=params["needs"], kind_of=kind_of)
         if problems:
             return {}, problems, len(members)
-        return self._answer(environment, running, hosts[members[0]], typed[members[0]]), _broken(hosts), len(members)
+        found = self._answer(environment, running, hosts[members[0]], typed[members[0]])
+        found["left_out"] = left_out(typed, running)
+        return found, _broken(hosts), len(members)
 
     @staticmethod
     def _answer(environment: str, running: tuple[str, ...], host: Host, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -149,13 +152,16 @@ class ActionModule(ActionBase):
             "by": values["webapp_by"] or name_this_user(),
         }
 
-    def _selection(self, variables: Mapping[str, Any], running: tuple[str, ...], *, partial: bool) -> Selection:
+    def _selection(
+        self, variables: Mapping[str, Any], running: tuple[str, ...], params: Mapping[str, Any]
+    ) -> Selection:
         """Where the run's hosts stand. Hosts that name other environments are refused later: they must not differ."""
         groups = variables["groups"]
         names = variables.get("webapp_environments") or []
         templated = self._templar.template(names)
         members = {name: tuple(groups[name]) for name in templated if isinstance(name, str) and name in groups}
-        return Selection(hosts=running, members=members, partial=partial)
+        way = "-e partial=true" if "partial" in params["accepts"] else ""
+        return Selection(hosts=running, members=members, partial=params["partial"] != "refuse", way_to_a_part=way)
 
     def _host(self, hostvars: Any, name: str, settings: Mapping[str, Setting]) -> Host:
         """A host's variables as its tasks in this very play see them.

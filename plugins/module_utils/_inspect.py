@@ -134,17 +134,19 @@ def inspect(layout: Layout, *, systemd: Systemd, clock: Clock, wanted: Wanted | 
     units = _units(layout, systemd)
     entries = _ledger.read(layout)
     slots = {slot: _slot(layout, units, slot) for slot in SLOTS}
-    lease = _lease.probe(layout, now=clock.now())
+    now = clock.now()
+    lease = _lease.probe(layout, now=now)
     releases = installed(layout)
     info: dict[str, Any] = {
         "app": layout.app,
+        "time": now,
         "live": live_of(route, slots, entries),
         "slots": slots,
         "route": {"number": route.number, "weights": route.weights} if route else None,
         "releases": [describe(release) for release in releases],
         "artifacts": _names(layout.artifacts, ".tar.gz"),
         "configs": _names(layout.configs, ".env"),
-        "lease": lease.shown() if lease else None,
+        "lease": lease.shown(now) if lease else None,
         "proven": _ledger.proven(entries),
         "ledger": list(reversed(entries[-LEDGER_SHOWN:])),
         "maintenance": (read_text(layout.maintenance) or "").startswith("slipway:"),

@@ -12,6 +12,7 @@ from typing import Any, Callable
 
 from ansible_collections.slipway.webapp.plugins.module_utils._derived import LOOPBACK
 from ansible_collections.slipway.webapp.plugins.module_utils._settings import Problem, Setting, shown
+from ansible_collections.slipway.webapp.plugins.module_utils._settings_rollout import check_rollout_fleet
 from ansible_collections.slipway.webapp.plugins.module_utils._settings_rules import (
     ARCHIVE,
     HIDDEN,
@@ -25,11 +26,15 @@ GIT = r"(https?://|ssh://|git://|file://|git@|[\w.-]+@[\w.-]+:).*"
 
 @dataclass(frozen=True)
 class Selection:
-    """The hosts of a run and the groups they are in. ``members``: environment -> all its hosts in the inventory."""
+    """The hosts of a run and the groups they are in. ``members``: environment -> all its hosts in the inventory.
+
+    ``partial``: the run may leave out hosts; ``way_to_a_part``: what an operator types to make it so, if anything.
+    """
 
     hosts: tuple[str, ...]
     members: Mapping[str, tuple[str, ...]]
     partial: bool = False
+    way_to_a_part: str = ""
 
     def environments_of(self, host: str) -> list[str]:
         return [name for name, hosts in self.members.items() if host in hosts]
@@ -61,8 +66,15 @@ def choose_environment(selection: Selection) -> tuple[str, list[Problem]]:
     missing = [host for host in selection.members[name] if host not in selection.hosts]
     if missing and not selection.partial:
         found = f"a run without {', '.join(missing)}"
-        return name, [Problem("", found, f"all hosts of {name}: -l {name}")]
+        meant = f"; or {selection.way_to_a_part}, when a part is meant" if selection.way_to_a_part else ""
+        return name, [Problem("", found, f"all hosts of {name}: -l {name}{meant}")]
     return name, []
+
+
+def left_out(hosts: Mapping[str, Mapping[str, Any]], selected: Sequence[str]) -> list[str]:
+    """The hosts that run the application and are not in this run: they go on with the release that they have."""
+    ours = {"web", "worker", "beat"}
+    return [name for name, values in hosts.items() if name not in selected and ours & set(values["webapp_host_roles"])]
 
 
 def check_fleet(
@@ -83,6 +95,7 @@ def check_fleet(
     problems += _check_primary(first, by_role, hosts, () if partial else selected)
     problems += _check_database(first, by_role["database"], alone=len(hosts) == 1)
     problems += _check_broker(first, by_role["broker"], alone=len(hosts) == 1)
+    problems += check_rollout_fleet(first, {name: values["webapp_host_roles"] for name, values in hosts.items()})
     return problems
 
 
@@ -131,7 +144,8 @@ def _check_primary(
     if primary in hosts and primary not in by_role["web"]:
         return [Problem("webapp_primary", f"{primary!r} without the role web", wanted)]
     if primary in hosts:
-        return [Problem("webapp_primary", f"{primary!r}, which is not in this run", "the primary in the run")]
+        expected = "the primary in the run: it keeps the lease and runs the migrations"
+        return [Problem("webapp_primary", f"{primary!r}, which is not in this run", expected)]
     return [Problem("webapp_primary", f"{primary!r}, which is no host of this environment", wanted)]
 
 

@@ -14,6 +14,7 @@ from ansible_collections.slipway.webapp.plugins.module_utils._layout import NAME
 from ansible_collections.slipway.webapp.plugins.module_utils._settings import Problem, shown
 from ansible_collections.slipway.webapp.plugins.module_utils._settings_database import RULES as DATABASE_RULES
 from ansible_collections.slipway.webapp.plugins.module_utils._settings_database import check_database
+from ansible_collections.slipway.webapp.plugins.module_utils._settings_rollout import check_rollout
 
 LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 DOTTED = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*"
@@ -144,6 +145,7 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "webapp_warm_seconds": _number(0, 604800),
     "webapp_retain": _number(1, 100),
     "webapp_lease_seconds": _number(60, 86400),
+    "webapp_lease_wait": _number(0, 86400, " seconds"),
     "webapp_by": (lambda text: "\n" not in text and len(text) <= 200, "one line"),
     "webapp_hsts_seconds": _number(0, 63072000),
     "webapp_max_body_size": (_matches(r"\d+[kKmMgG]?"), "a size as Nginx writes it, such as 25m"),
@@ -164,7 +166,16 @@ def check_rules(values: Mapping[str, Any], *, host: str) -> list[Problem]:
     for name, (good, expected) in RULES.items():
         if name in values and not good(values[name]):
             problems.append(Problem(name, shown(values[name], secret=name in HIDDEN), expected, host))
-    for check in (_check_aliases, _check_variables, _check_secret_texts, _check_urls, _check_repeats, check_database):
+    checks = (
+        _check_aliases,
+        _check_variables,
+        _check_secret_texts,
+        _check_urls,
+        _check_repeats,
+        check_database,
+        check_rollout,
+    )
+    for check in checks:
         problems.extend(check(values, host))
     return problems
 

@@ -149,9 +149,8 @@ def _notes(host: str, one: Mapping[str, Any]) -> list[str]:
         notes.append(f"{host}: {health['says']}")
     lease = one.get("lease")
     if lease:
-        notes.append(
-            f"{host}: locked for {lease.get('reason')} until {_moment(lease.get('until'))} ({lease.get('owner')})"
-        )
+        locked = f"{host}: locked for {lease.get('reason')} until {_moment(lease.get('until'))} ({lease.get('owner')})"
+        notes.append(f"{locked}, last sign of life {lease.get('silent_seconds')} s ago")
     if one.get("pending"):
         notes.append(f"{host}: a run broke off and left work to finish: {one['pending']}")
     return notes

@@ -35,6 +35,14 @@ options:
     type: list
     elements: str
     choices: [web, worker, beat]
+  controller_time:
+    description: What the controller's clock says at the moment, in seconds since the epoch.
+    type: float
+  lease_seconds:
+    description:
+      - Refuse a host whose clock is further from O(controller_time) than half of this, so that no two hosts of a run
+        differ by more than the lease.
+    type: int
 """
 
 EXAMPLES = r"""
@@ -49,6 +57,8 @@ EXAMPLES = r"""
     release: 1.4.0-3f9a1c22d0
     config: 90c1f7a2be41
     processes: [web, worker, beat]
+    controller_time: "{{ now().timestamp() }}"
+    lease_seconds: 900
 """
 
 RETURN = r"""
@@ -57,6 +67,11 @@ app:
   returned: success
   type: str
   sample: shop
+time:
+  description: What the host's clock says, in seconds since the epoch.
+  returned: success
+  type: float
+  sample: 1795259100.2
 live:
   description:
     - What the users get. The slot is that with most of the traffic; C(since) and C(by) are those of the ledger's
@@ -101,8 +116,8 @@ lease:
   description: Who works on the environment, as M(slipway.webapp.lease) returns it; null when nobody does.
   returned: success
   type: dict
-  sample: {owner: 20261121T110500-4b1f, reason: deploy of 1.4.0, since: "2026-11-21T11:05:00Z", until:
-    "2026-11-21T11:20:00Z"}
+  sample: {owner: 20261121T110500-4b1f, by: anna@ci, reason: deploy of 1.4.0 by anna@ci, since: "2026-11-21T11:05:00Z",
+    until: "2026-11-21T11:20:00Z", beat: "2026-11-21T11:05:10Z", silent_seconds: 12}
 proven:
   description: The deploys and rollbacks that ended well, newest first, 200 at most.
   returned: success
@@ -203,6 +218,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.slipway.webapp.plugins.module_utils import _provisioned
+from ansible_collections.slipway.webapp.plugins.module_utils._clock import require_clock
 from ansible_collections.slipway.webapp.plugins.module_utils._host import HostClock, HostRunner, guarded
 from ansible_collections.slipway.webapp.plugins.module_utils._inspect import Wanted, inspect
 from ansible_collections.slipway.webapp.plugins.module_utils._layout import PROCESSES, Layout
@@ -215,23 +231,27 @@ def spec() -> dict[str, Any]:
         "release": {"type": "str"},
         "config": {"type": "str"},
         "processes": {"type": "list", "elements": "str", "choices": list(PROCESSES)},
+        "controller_time": {"type": "float"},
+        "lease_seconds": {"type": "int"},
     }
 
 
 def run(module: AnsibleModule) -> dict[str, Any]:
     given = module.params
-    layout = Layout(given["app"])
+    layout, clock = Layout(given["app"]), HostClock()
+    if given["lease_seconds"]:
+        require_clock(here=clock.now(), controller=given["controller_time"], lease_seconds=given["lease_seconds"])
     wanted = Wanted(given["release"], given["config"], given["processes"]) if given["release"] else None
     if wanted:
         _provisioned.require(layout, processes=wanted.processes)
     systemd = HostSystemd(HostRunner(module))
-    return {"changed": False, **inspect(layout, systemd=systemd, clock=HostClock(), wanted=wanted)}
+    return {"changed": False, **inspect(layout, systemd=systemd, clock=clock, wanted=wanted)}
 
 
 def main() -> None:
     module = AnsibleModule(
         argument_spec=spec(),
-        required_together=[("release", "config", "processes")],
+        required_together=[("release", "config", "processes"), ("controller_time", "lease_seconds")],
         supports_check_mode=True,
     )
     guarded(module, lambda: run(module))

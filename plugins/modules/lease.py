@@ -12,7 +12,9 @@ version_added: "0.1.0"
 author: The slipway.webapp contributors (@slipway-webapp)
 description:
   - One owner at a time may work on an environment. The lease says who, why and until when, and expires by itself.
-  - Whoever holds it may take it again, which extends it. Somebody else is refused, and told who holds it.
+  - Whoever holds it may take it again, which extends it. Somebody else is refused, and told who holds it and when that
+    owner was last seen; or waits for it.
+  - An expired lease is taken over, and a warning says from whom.
 extends_documentation_fragment:
   - slipway.webapp.app
   - slipway.webapp.app.attributes
@@ -20,14 +22,19 @@ options:
   state:
     description:
       - V(held) takes or extends the lease, or fails.
-      - V(released) gives it back. The lease of another owner is left alone, without an error.
+      - V(released) gives it back. With O(owner) the lease of another owner is left alone, without an error; without it,
+        the lease must be one of O(by), and another one is a failure.
+      - V(revoked) takes it away from O(owner), and fails when another one holds it.
     type: str
     default: held
-    choices: [held, released]
+    choices: [held, released, revoked]
   owner:
     description: Who takes or holds it. A run uses an id of its own.
     type: str
-    required: true
+  by:
+    description: The person who takes it, or gives back what their run holds.
+    type: str
+    default: ''
   reason:
     description: What for. Shown to whoever is refused.
     type: str
@@ -35,20 +42,34 @@ options:
     description: After how many seconds it expires, at most a day.
     type: int
     default: 900
+  wait:
+    description:
+      - For how many seconds somebody else's lease is waited for. The controller asks again every few seconds, so nobody
+        waits for a controller that died. In check mode nobody waits.
+    type: int
+    default: 0
 """
 
 EXAMPLES = r"""
-- name: Take the lease
+- name: Take the lease, wait for it ten minutes at most
   slipway.webapp.lease:
     app: shop
     owner: 20261121T110500-4b1f
+    by: anna@ci
     reason: deploy of 1.4.0 by anna@ci
+    wait: 600
 
 - name: Give it back
   slipway.webapp.lease:
     app: shop
     state: released
     owner: 20261121T110500-4b1f
+
+- name: Give back what a run of mine has left behind
+  slipway.webapp.lease:
+    app: shop
+    state: released
+    by: anna@ci
 """
 
 RETURN = r"""
@@ -59,14 +80,31 @@ actions:
   elements: str
   sample: ["Take the lease until 2026-11-21T11:20:00Z"]
 lease:
-  description: The lease as it is now; null when nobody holds it. Also returned with a refusal.
+  description:
+    - The lease as it is now; null when nobody holds it. Also returned with a refusal.
+    - C(beat) is the last time that its owner was seen, C(silent_seconds) how long ago that is.
   returned: always
   type: dict
   sample:
     owner: 20261121T110500-4b1f
+    by: anna@ci
     reason: deploy of 1.4.0 by anna@ci
     since: "2026-11-21T11:05:00Z"
     until: "2026-11-21T11:20:00Z"
+    beat: "2026-11-21T11:05:00Z"
+    silent_seconds: 0
+took_over:
+  description: The expired lease of somebody else that this one replaced.
+  returned: when there was one
+  type: dict
+  sample:
+    owner: 20261121T091200-77c0
+    by: bert@desk
+    reason: deploy of 1.3.9 by bert@desk
+    since: "2026-11-21T09:12:00Z"
+    until: "2026-11-21T09:27:00Z"
+    beat: "2026-11-21T09:12:00Z"
+    silent_seconds: 6780
 """
 
 from typing import Any
@@ -81,21 +119,29 @@ from ansible_collections.slipway.webapp.plugins.module_utils._layout import Layo
 def spec() -> dict[str, Any]:
     return {
         "app": {"type": "str", "required": True},
-        "state": {"type": "str", "default": "held", "choices": ["held", "released"]},
-        "owner": {"type": "str", "required": True},
+        "state": {"type": "str", "default": "held", "choices": ["held", "released", "revoked"]},
+        "owner": {"type": "str"},
+        "by": {"type": "str", "default": ""},
         "reason": {"type": "str"},
         "seconds": {"type": "int", "default": 900},
+        "wait": {"type": "int", "default": 0},
     }
 
 
 def run(module: AnsibleModule) -> dict[str, Any]:
+    """``wait`` is the controller's half."""
     given, now = module.params, HostClock().now()
     layout, check_mode = Layout(given["app"]), module.check_mode
-    if given["state"] == "released":
+    if given["state"] == "revoked":
+        return _lease.revoke(layout, owner=given["owner"], now=now, check_mode=check_mode)
+    if given["state"] == "released" and given["owner"]:
         return _lease.release(layout, owner=given["owner"], now=now, check_mode=check_mode)
+    if given["state"] == "released":
+        return _lease.give_back(layout, by=given["by"], now=now, check_mode=check_mode)
     return _lease.hold(
         layout,
         owner=given["owner"],
+        by=given["by"],
         reason=given["reason"],
         seconds=given["seconds"],
         now=now,
@@ -104,7 +150,15 @@ def run(module: AnsibleModule) -> dict[str, Any]:
 
 
 def main() -> None:
-    module = AnsibleModule(argument_spec=spec(), required_if=[("state", "held", ("reason",))], supports_check_mode=True)
+    module = AnsibleModule(
+        argument_spec=spec(),
+        required_if=[
+            ("state", "held", ("owner", "reason")),
+            ("state", "released", ("owner", "by"), True),
+            ("state", "revoked", ("owner",)),
+        ],
+        supports_check_mode=True,
+    )
     guarded(module, lambda: run(module))
 
 

@@ -25,9 +25,11 @@ options:
     choices: [source]
     default: []
   partial:
-    description: Whether the run may leave out hosts of the environment. Readers may, what changes hosts may not.
+    description:
+      - Whether the run may leave out hosts of the environment. Readers may; what changes hosts may not by itself.
+      - V(with_primary) lets it leave out any host but the primary, which keeps the lease and runs the migrations.
     type: str
-    choices: [allow, refuse]
+    choices: [allow, with_primary, refuse]
     default: refuse
   accepts:
     description: The variables that this playbook reads from the command line, so that a misspelt one is refused.
@@ -64,6 +66,12 @@ hosts:
   type: list
   elements: str
   sample: [web1, web2]
+left_out:
+  description: Hosts of the environment that run the application and are not in the run.
+  returned: success
+  type: list
+  elements: str
+  sample: []
 primary:
   description: The host that runs what must run once.
   returned: success

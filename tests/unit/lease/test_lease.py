@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import time
@@ -35,9 +36,12 @@ def test_take_and_give_back(layout: Layout) -> None:
     assert taken["changed"]
     assert taken["lease"] == {
         "owner": "anna",
+        "by": "",
         "reason": "deploy of 1.4",
         "since": "2027-01-15T08:00:00Z",
         "until": "2027-01-15T08:01:00Z",
+        "beat": "2027-01-15T08:00:00Z",
+        "silent_seconds": 0,
     }
     assert _lease.release(layout, owner="anna", now=NOW)["lease"] is None
     assert not os.path.exists(layout.lease)
@@ -48,7 +52,7 @@ def test_somebody_else_is_refused_and_told_who_why_and_until_when(layout: Layout
     hold(layout)
     with pytest.raises(SlipwayError, match="Somebody else works on this environment") as refusal:
         hold(layout, "berta", now=NOW + 59)
-    for part in ("anna", "deploy of 1.4", "2027-01-15T08:01:00Z"):
+    for part in ("anna", "deploy of 1.4", "2027-01-15T08:01:00Z", "last sign of life 59 s ago"):
         assert part in str(refusal.value)
     assert refusal.value.details["lease"]["owner"] == "anna"
     assert hold(layout, "anna", now=NOW + 59)["lease"]["owner"] == "anna"
@@ -69,6 +73,92 @@ def test_the_owner_holds_it_for_as_long_as_was_asked_last(layout: Layout) -> Non
     more = hold(layout, seconds=600, now=NOW + 60)
     assert more["changed"]
     assert (more["lease"]["since"], more["lease"]["until"]) == ("2027-01-15T08:00:00Z", "2027-01-15T08:11:00Z")
+
+
+def test_who_takes_over_an_expired_lease_is_told_so(layout: Layout) -> None:
+    assert "warnings" not in hold(layout)
+    result = hold(layout, "berta", now=NOW + 75)
+    assert result["warnings"] == [
+        "took over the expired lease of anna (deploy of 1.4), without a sign of life for 75 s"
+    ]
+    assert result["took_over"]["owner"] == "anna"
+    assert "warnings" not in hold(layout, "berta", now=NOW + 200)  # its own, expired
+
+
+def test_every_extension_is_a_sign_of_life(layout: Layout) -> None:
+    hold(layout, by="anna@desk")
+    later = hold(layout, now=NOW + 30)["lease"]
+    assert (later["beat"], later["since"], later["by"]) == ("2027-01-15T08:00:30Z", "2027-01-15T08:00:00Z", "anna@desk")
+    assert _lease.extend(layout, owner="anna", seconds=60, now=NOW + 40)
+    found = _lease.probe(layout, now=NOW + 50)
+    assert found is not None
+    assert (found.until, found.beat, found.silent(NOW + 50)) == (NOW + 100, NOW + 40, 10)
+
+
+@pytest.mark.parametrize(
+    ("holder", "taker", "moment", "renewed"),
+    [
+        ("anna", "", 30, True),
+        ("anna", "", 61, True),  # expired, and nobody came
+        ("berta", "", 30, False),
+        ("anna", "berta", 61, False),  # expired, and somebody came
+        ("berta", "", 61, False),
+        ("", "", 30, False),  # given back, or taken away
+    ],
+)
+def test_who_may_extend(layout: Layout, holder: str, taker: str, moment: int, renewed: bool) -> None:
+    if holder:
+        hold(layout, holder)
+    if taker:
+        hold(layout, taker, now=NOW + 60)
+    assert _lease.extend(layout, owner="anna", seconds=60, now=NOW + moment) is renewed
+    found = _lease.read(layout)
+    assert (found.owner if found else "") == (taker or holder)
+    assert (found is not None and found.until == NOW + moment + 60) is renewed
+
+
+@pytest.mark.parametrize("owner", ["anna", "berta"])
+def test_what_a_dead_run_left_behind_is_given_back_for_that_run_only(layout: Layout, owner: str) -> None:
+    hold(layout)
+    assert _lease.abandon(layout, owner=owner) is (owner == "anna")
+    assert os.path.exists(layout.lease) is (owner != "anna")
+    assert not _lease.abandon(layout, owner="nobody")
+
+
+def test_a_lease_that_an_older_version_wrote(layout: Layout) -> None:
+    old = {"owner": "anna", "reason": "deploy of 1.4", "since": NOW, "until": NOW + 60}
+    Path(layout.lease).write_text(json.dumps(old))
+    found = _lease.probe(layout, now=NOW + 10)
+    assert found is not None
+    assert (found.owner, found.by, found.beat) == ("anna", "", NOW)
+
+
+def test_a_person_gives_back_what_is_theirs_only(layout: Layout) -> None:
+    hold(layout, by="anna@desk")
+    with pytest.raises(SlipwayError, match="This lease is not yours to give back") as refusal:
+        _lease.give_back(layout, by="berta@desk", now=NOW + 5)
+    for part in ("anna holds", "last sign of life 5 s ago", "a lease of berta@desk", "-e confirm=anna"):
+        assert part in str(refusal.value)
+    assert os.path.exists(layout.lease)
+    assert _lease.give_back(layout, by="anna@desk", now=NOW)["actions"] == ["Give the lease back"]
+    assert not _lease.give_back(layout, by="anna@desk", now=NOW)["changed"]
+    hold(layout, "berta@desk")  # held by hand, under the own name
+    assert _lease.give_back(layout, by="berta@desk", now=NOW)["changed"]
+
+
+@pytest.mark.parametrize("named", ["", "berta"])
+def test_a_lease_is_taken_away_only_from_the_owner_that_is_named(layout: Layout, named: str) -> None:
+    assert not _lease.revoke(layout, owner=named, now=NOW)["changed"]
+    hold(layout)
+    with pytest.raises(SlipwayError, match="only from the owner that is named") as refusal:
+        _lease.revoke(layout, owner=named, now=NOW)
+    assert "-e confirm=anna" in str(refusal.value)
+    assert named or "found: no name" in str(refusal.value)
+    assert os.path.exists(layout.lease)
+    assert _lease.revoke(layout, owner="anna", now=NOW, check_mode=True)["changed"]
+    assert os.path.exists(layout.lease)
+    assert _lease.revoke(layout, owner="anna", now=NOW)["actions"] == ["Take the lease away from anna"]
+    assert not _lease.extend(layout, owner="anna", seconds=60, now=NOW)
 
 
 def test_a_run_whose_lease_had_expired_does_not_end_another_ones(layout: Layout) -> None:

@@ -16,6 +16,7 @@ from ansible_collections.slipway.webapp.plugins.module_utils._settings_fleet imp
     check_fleet,
     choose_environment,
     first_words,
+    left_out,
 )
 
 MEMBERS = {"production": ("web1", "web2"), "staging": ("stage1",)}
@@ -53,6 +54,13 @@ def test_a_run_that_does_not_touch_exactly_one_whole_environment(
 def test_a_host_in_two_environments() -> None:
     chosen, problems = choose_environment(Selection(("a",), {"production": ("a",), "staging": ("a",)}))
     assert (chosen, problems[0].found, problems[0].host) == ("", "it in production and staging", "a")
+
+
+def test_a_part_that_is_meant_is_said_where_it_is_possible() -> None:
+    _chosen, problems = choose_environment(Selection(("web1",), MEMBERS, way_to_a_part="-e partial=true"))
+    assert [problem.expected for problem in problems] == [
+        "all hosts of production: -l production; or -e partial=true, when a part is meant"
+    ]
 
 
 @pytest.mark.parametrize(("hosts", "partial"), [(("web1", "web2"), False), (("web2",), True)])
@@ -194,6 +202,22 @@ def test_settings_of_the_application_must_not_differ() -> None:
         "webapp_domain: web1 has 'shop.example.org'; db1 has 'other.example.org'",
         "webapp_secrets: web1 has a secret value (not shown); db1 has a secret value (not shown)",
     ]
+
+
+def test_two_primaries() -> None:
+    hosts = fleet({"web1": ["web"], "web2": ["web"], "db1": ["database", "broker", "worker", "beat"]})
+    hosts["web2"]["webapp_primary"] = "web2"
+    settings = {**SETTINGS, "webapp_primary": Setting("webapp_primary", "str")}
+    problems = check_fleet(hosts, settings, selected=tuple(hosts), partial=False)
+    assert [(problem.name, problem.found, problem.expected) for problem in problems] == [
+        ("webapp_primary", "web1 has 'web1'; web2 has 'web2'", "the same on every host of the environment")
+    ]
+
+
+def test_who_goes_on_with_the_old_release() -> None:
+    hosts = fleet({"edge1": ["edge"], "web1": ["web"], "web2": ["web"], "db1": ["database"], "worker1": ["worker"]})
+    assert left_out(hosts, ["web1"]) == ["web2", "worker1"]
+    assert left_out(hosts, list(hosts)) == []
 
 
 FILES = {"/src": "directory", "/a.tar.gz": "file", "/cert": "file", "/key": "file"}

@@ -132,3 +132,33 @@ def test_two_environments_and_a_part_of_one(tmp_path: Path) -> None:
     done = run(tmp_path, inventory, "-l", "printer")
     assert done.code == 2
     assert "printer: found it in no environment; expected a host of an environment" in done.stdout
+
+
+def test_a_part_of_an_environment_where_that_is_meant(tmp_path: Path) -> None:
+    part = """        partial: "{{ 'with_primary' if partial | default(false) | bool else 'refuse' }}"\n"""
+    play = PLAY.replace("        accepts: [release]\n", part + "        accepts: [partial]\n")
+    hosts = {
+        "web1": {"webapp_host_roles": ["web"]},
+        "web2": {"webapp_host_roles": ["web"]},
+        "db1": {"webapp_host_roles": ["database", "broker"]},
+    }
+    inventory = {"production": {"hosts": hosts, "vars": {**GOOD, **PASSWORDS}}}
+
+    def limited(*options: str) -> Run:
+        (tmp_path / "play.yml").write_text(play)
+        return playbook("play.yml", *options, cwd=tmp_path, inventory=inventory)
+
+    refused = limited("-l", "web1")
+    assert refused.code == 2
+    meant = "expected all hosts of production: -l production; or -e partial=true, when a part is meant"
+    assert f"found a run without web2, db1; {meant}" in refused.stdout
+    refused = limited("-l", "web2", "-e", "partial=true")
+    assert refused.code == 2
+    keeps = "expected the primary in the run: it keeps the lease and runs the migrations"
+    assert f"webapp_primary: found 'web1', which is not in this run; {keeps}" in refused.stdout
+    refused = limited("-l", "web1", "-e", "partail=true")
+    assert "did you mean partial?" in refused.stdout
+    done = limited("-l", "web1", "-e", "partial=true")
+    assert done.code == 0, done.everything
+    found = json.loads(next(line for line in done.stdout.splitlines() if line.startswith('{"web1"')))["web1"]
+    assert (found["hosts"], found["left_out"]) == (["web1"], ["web2"])

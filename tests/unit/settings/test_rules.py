@@ -53,6 +53,7 @@ TABLE: dict[str, tuple[list[Any], list[Any]]] = {
     "webapp_warm_seconds": ([-1], [0, 300]),
     "webapp_retain": ([0, 101], [1, 5]),
     "webapp_lease_seconds": ([59], [60, 900]),
+    "webapp_lease_wait": ([-1, 86401], [0, 600]),
     "webapp_by": (["a\nb", "x" * 201], ["", "anna@ci"]),
     "webapp_hsts_seconds": ([-1], [0, 31536000]),
     "webapp_max_body_size": (["25 m", "", "lots"], ["25m", "1G", "0"]),
