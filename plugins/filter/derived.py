@@ -8,13 +8,37 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.slipway.webapp.plugins.module_utils import _derived, _migrations, _scaffold
+from ansible_collections.slipway.webapp.plugins.module_utils import (
+    _derived,
+    _migrations,
+    _report,
+    _scaffold,
+    _settings_rollout,
+)
 from ansible_collections.slipway.webapp.plugins.module_utils._settings_fleet import first_words
+
+# What the report of a run that went back reads of each host.
+REPORTED = ("__run_before", "__run_returned", "ansible_failed_result", "ansible_failed_task")
 
 
 def collection_places(searched: list[str], usual: list[str]) -> list[str]:
     """As in ``_scaffold``; Ansible also looks where Python does."""
     return _scaffold.collection_places(searched, [*usual, *sys.path])
+
+
+def rollout_steps(hosts: list[str], web: list[str], batches: list[Any], canary: list[Any]) -> list[dict[str, Any]]:
+    """As in ``_settings_rollout``."""
+    return _settings_rollout.steps(hosts, web=web, batches_wish=batches, canary=canary)
+
+
+def returned_report(
+    hosts: list[str], hostvars: Any, reached: list[str], action: str, release: str, hold: int, next_step: str
+) -> str:
+    """As in ``_report``."""
+    seen = {host: {name: hostvars[host].get(name) for name in REPORTED} for host in hosts}
+    return _report.returned(
+        seen, reached=reached, action=action, release=release, hold=hold, next_step=next_step.strip()
+    )
 
 
 class FilterModule:
@@ -29,5 +53,7 @@ class FilterModule:
             "migration_effect": _migrations.effect_of,
             "process_environment": _derived.process_environment,
             "process_secrets": _derived.process_secrets,
+            "returned_report": returned_report,
+            "rollout_steps": rollout_steps,
             "service_urls": _derived.service_urls,
         }

@@ -138,11 +138,6 @@ class Layout:
         return os.path.join(self.home, "maintenance")
 
     @property
-    def transaction(self) -> str:
-        """What this host says of the fleet's transaction; Nginx shows it to the hosts of the environment."""
-        return os.path.join(self.home, "transaction.json")
-
-    @property
     def migrations_journal(self) -> str:
         """What migrations were begun and ended on this host, one JSON object a line; the application writes it."""
         return os.path.join(self.shared, "migrations.jsonl")

@@ -49,6 +49,25 @@ def batches(web: Sequence[str], wish: Sequence[Any], *, others: Sequence[str] = 
     return found
 
 
+def steps(
+    hosts: Sequence[str], *, web: Sequence[str], batches_wish: Sequence[Any], canary: Sequence[Any]
+) -> list[dict[str, Any]]:
+    """In which steps traffic moves to the new release: the hosts of each, and the share, in percent, that it receives.
+
+    The hosts of the first batch go through the ``canary`` shares, those of the others move at once.
+    """
+    ours = [host for host in hosts if host in set(web)]
+    others = [host for host in hosts if host not in set(web)]
+    found: list[dict[str, Any]] = []
+    for number, batch in enumerate(batches(ours, batches_wish, others=others)):
+        shares = [int(one) for one in canary] if number == 0 else [100]
+        found += [{"hosts": batch, "weight": weight} for weight in shares]
+    for number, step in enumerate(found, start=1):
+        step["title"] = f"step {number} of {len(found)}" if len(found) > 1 else "all hosts" if len(hosts) > 1 else "all"
+        step["last"] = number == len(found)
+    return found
+
+
 def check_rollout(values: Mapping[str, Any], host: str) -> list[Problem]:
     """What a single host's settings say wrongly about how the fleet moves."""
     checks = (_check_batches, _check_canary, _check_hold)

@@ -198,6 +198,7 @@ class Settler:
             hand = _handover.Doer(layout=self.layout, systemd=self.systemd, clock=self.clock, timeout=self.timeout)
             moved = _handover.hand_over(hand, slot=slot, processes=movable, check_mode=self.check_mode)
             self.actions += moved["actions"]
+
     def _stop(self, slot: str, *, after: int = 0) -> None:
         doer = _slot.Doer(layout=self.layout, systemd=self.systemd, slot=slot, timeout=self.timeout)
         self.actions += _slot.stop(doer, after=after, check_mode=self.check_mode)["actions"]

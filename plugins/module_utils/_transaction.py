@@ -100,7 +100,9 @@ def read(layout: Layout) -> Begun | None:
         return None
     try:
         names = Begun.__dataclass_fields__
-        given = {name: tuple(one) if isinstance(one, list) else one for name, one in value.items() if name in names}
+        given: dict[str, Any] = {
+            name: tuple(one) if isinstance(one, list) else one for name, one in value.items() if name in names
+        }
         return Begun(**given)
     except (TypeError, AttributeError) as error:
         raise SlipwayError(
@@ -210,4 +212,3 @@ def silent(answers: Mapping[str, Mapping[str, Any] | None]) -> Sequence[str]:
 def summary(begun: Begun) -> str:
     """The run for people."""
     return f"{begun.action} of {begun.release} by {begun.by}"
-

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,7 +23,7 @@ MakeFleet = Callable[..., Fleet]
 
 
 @pytest.fixture
-def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeFleet]:
+def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeFleet:
     made: list[Fleet] = []
     # Thousands of hosts begin and end here; no power is cut that a disk would notice.
     monkeypatch.setattr(os, "fsync", lambda _descriptor: None)
@@ -36,7 +36,7 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeFleet]
             fleet.serve()
         return fleet
 
-    yield one
+    return one
 
 
 def agree(fleet: Fleet) -> str:

@@ -5,13 +5,12 @@ from __future__ import annotations
 
 import sys
 
-from slipway_settle.runner import PlainRunner
-
 from ansible_collections.slipway.webapp.plugins.module_utils import _peers, _settle
-from ansible_collections.slipway.webapp.plugins.module_utils._host import HostClock
 from ansible_collections.slipway.webapp.plugins.module_utils._errors import SlipwayError
+from ansible_collections.slipway.webapp.plugins.module_utils._host import HostClock
 from ansible_collections.slipway.webapp.plugins.module_utils._layout import Layout
 from ansible_collections.slipway.webapp.plugins.module_utils._systemd import HostSystemd
+from slipway_settle.runner import PlainRunner
 
 USAGE = 2
 
@@ -22,7 +21,7 @@ def _say(line: str) -> None:
 
 def main() -> int:
     """Settle what was begun on this host; 0 when it is over, also when there was nothing."""
-    if len(sys.argv) != 2:  # noqa: PLR2004 - the program and the application
+    if len(sys.argv) != 2:
         print("usage: slipway-settle APPLICATION", file=sys.stderr)
         return USAGE
     try:

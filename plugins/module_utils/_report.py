@@ -1,0 +1,66 @@
+# Copyright: the slipway.webapp contributors
+# GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The one screen at the end of a run that went back: what failed, where, and what each host serves now. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+_REASONS = 3  # different ones that are shown
+_LINES = 4  # of each
+
+
+def _causes(hosts: Mapping[str, Mapping[str, Any]]) -> dict[tuple[str, str], list[str]]:
+    """What failed: (task, why) -> the hosts on which it did. Those that only followed have no word of their own."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for name, seen in hosts.items():
+        result = seen.get("ansible_failed_result") or {}
+        message = str(result.get("msg") or "") if isinstance(result, Mapping) else ""
+        task = seen.get("ansible_failed_task") or {}
+        at = str(task.get("name") or "") if isinstance(task, Mapping) else ""
+        if message and at:
+            found.setdefault((at, "; ".join(message.splitlines()[:_LINES])), []).append(name)
+    return found
+
+
+def _now(name: str, seen: Mapping[str, Any], *, reached: bool, hold: int) -> str:
+    """What a host serves when the run has gone back."""
+    live = (seen.get("__run_before") or {}).get("live") or {}
+    before = f"{live['release']} from {live['slot']}" if live else ""
+    returned = seen.get("__run_returned") or {}
+    if not reached:
+        then = f"goes back to {before}" if before else "ends the run"
+        return f"{name} cannot be reached; it {then} by itself, {hold} s after the last word or when it is up again"
+    if returned.get("failed"):
+        said = str(returned.get("msg") or "").splitlines()[:1]
+        return f"{name} COULD NOT GO BACK ({' '.join(said)}); it tries again by itself, every few seconds"
+    by_itself = ", by itself" if returned.get("ended") == "returned" else ""
+    return f"{name} serves {before}, as before{by_itself}" if before else f"{name} serves no proven release"
+
+
+def returned(
+    hosts: Mapping[str, Mapping[str, Any]],
+    *,
+    reached: Sequence[str],
+    action: str,
+    release: str,
+    hold: int,
+    next_step: str,
+) -> str:
+    """The screen. ``hosts``: name -> that host's variables; ``reached`` are those that can still be spoken to."""
+    causes = _causes(hosts)
+    lines = [f"The {action} of {release} failed"]
+    for (task, why), names in list(causes.items())[:_REASONS]:
+        where = f" ({', '.join(names)})" if len(hosts) > 1 else ""
+        lines += [f"at: {task}{where}", f"why: {why}"]
+    gone = [name for name in hosts if name not in reached]
+    if not causes:
+        lines += [
+            "at: see above",
+            f"why: {', '.join(gone)} cannot be reached any more" if gone else "why: see the failure above",
+        ]
+    states = [_now(name, seen, reached=name in reached, hold=hold) for name, seen in hosts.items()]
+    lines += [("now: " if number == 0 else "     ") + state for number, state in enumerate(states)]
+    return "\n".join([*lines, f"next: {next_step}"])
