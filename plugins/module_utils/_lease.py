@@ -59,8 +59,9 @@ class Lease:
 
     def told(self, now: float) -> str:
         """Who holds it, for a refusal."""
+        who = f"{self.owner} ({self.by})" if self.by else self.owner
         since = f"since {iso_time(self.since)}: {self.reason}"
-        return f"{self.owner} holds the lease {since}; last sign of life {self.silent(now)} s ago"
+        return f"{who} holds the lease {since}; last sign of life {self.silent(now)} s ago"
 
 
 def read(layout: Layout) -> Lease | None:
