@@ -241,7 +241,7 @@ def revoke(layout: Layout, *, owner: str, now: float, check_mode: bool = False) 
             "A lease is taken away only from the owner that is named",
             found=f"{owner or 'no name'}, while {lease.told(now)}",
             expected=f"-e confirm={lease.owner}",
-            next_step="make sure that its run is dead, then name it: a run that lives goes back as soon as it notices",
+            next_step="make sure that its run has ended, then name it",
             details={"lease": lease.shown(now)},
         )
 
