@@ -18,6 +18,7 @@ class FilterModule:
             "backup_table": _status.backup_table,
             "history": _status.history,
             "history_table": _status.history_table,
+            "lease_table": _status.lease_table,
             "status": _status.document,
             "status_table": _status.status_table,
         }

@@ -59,8 +59,9 @@ class Lease:
 
     def told(self, now: float) -> str:
         """Who holds it, for a refusal."""
+        who = f"{self.owner} ({self.by})" if self.by else self.owner
         since = f"since {iso_time(self.since)}: {self.reason}"
-        return f"{self.owner} holds the lease {since}; last sign of life {self.silent(now)} s ago"
+        return f"{who} holds the lease {since}; last sign of life {self.silent(now)} s ago"
 
 
 def read(layout: Layout) -> Lease | None:
@@ -240,7 +241,7 @@ def revoke(layout: Layout, *, owner: str, now: float, check_mode: bool = False) 
             "A lease is taken away only from the owner that is named",
             found=f"{owner or 'no name'}, while {lease.told(now)}",
             expected=f"-e confirm={lease.owner}",
-            next_step="make sure that its run is dead, then name it: a run that lives goes back as soon as it notices",
+            next_step="make sure that its run has ended, then name it",
             details={"lease": lease.shown(now)},
         )
 

@@ -156,6 +156,24 @@ def _notes(host: str, one: Mapping[str, Any]) -> list[str]:
     return notes
 
 
+def lease_table(state: Mapping[str, Any]) -> str:
+    """Who holds the lease, and what was done to it, for people."""
+    lines = [f"{state['application']}  {state['environment']}  the lease on {state['primary']}", ""]
+    lines += [f"{'Would be done' if state['check_mode'] else 'Done'}: {action}" for action in state["actions"]]
+    lease = state["lease"]
+    if not lease:
+        return "\n".join([*lines, "Nobody holds it."])
+    rows = [
+        ("owner", str(lease["owner"])),
+        ("by", lease["by"] or NOTHING),
+        ("reason", str(lease["reason"])),
+        ("since (UTC)", _moment(lease["since"])),
+        ("until (UTC)", _moment(lease["until"])),
+        ("last sign of life", f"{lease['silent_seconds']} s ago"),
+    ]
+    return "\n".join([*lines, *table(rows)])
+
+
 def _retained(hosts: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Which releases are kept, on how many of the hosts, the newest first."""
     kept: dict[str, dict[str, Any]] = {}

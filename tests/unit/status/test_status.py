@@ -12,6 +12,7 @@ from ansible_collections.slipway.webapp.plugins.module_utils._status import (
     document,
     history,
     history_table,
+    lease_table,
     status_table,
     table,
 )
@@ -138,6 +139,46 @@ def test_a_host_without_a_release_a_lease_and_unfinished_work() -> None:
     assert "No release is retained." in text
     assert "a: locked for deploy of 1.5 until 2026-11-21 11:20:00 (run1), last sign of life 12 s ago" in text
     assert "a: a run broke off and left work to finish" in text
+
+
+LEASE = {
+    "owner": "run1",
+    "by": "anna@ci",
+    "reason": "deploy of 1.5",
+    "since": "2026-11-21T11:05:00Z",
+    "until": "2026-11-21T11:20:00Z",
+    "beat": "2026-11-21T11:05:10Z",
+    "silent_seconds": 12,
+}
+
+
+@pytest.mark.parametrize(
+    ("lease", "actions", "check_mode", "lines"),
+    [
+        (None, [], False, ["Nobody holds it."]),
+        (None, ["Give the lease back"], False, ["Done: Give the lease back", "Nobody holds it."]),
+        (None, ["Give the lease back"], True, ["Would be done: Give the lease back", "Nobody holds it."]),
+        (
+            LEASE,
+            [],
+            False,
+            [
+                "owner              run1",
+                "by                 anna@ci",
+                "reason             deploy of 1.5",
+                "since (UTC)        2026-11-21 11:05:00",
+                "until (UTC)        2026-11-21 11:20:00",
+                "last sign of life  12 s ago",
+            ],
+        ),
+    ],
+)
+def test_who_holds_the_lease(
+    lease: dict[str, Any] | None, actions: list[str], check_mode: bool, lines: list[str]
+) -> None:
+    about = {"application": "shop", "environment": "staging", "primary": "web1"}
+    text = lease_table({**about, "lease": lease, "actions": actions, "check_mode": check_mode})
+    assert text.splitlines() == ["shop  staging  the lease on web1", "", *lines]
 
 
 def test_columns_are_as_wide_as_their_widest_cell() -> None:
