@@ -121,6 +121,10 @@ def plan_started(state: SlotState, wish: Wish, *, retained: bool) -> tuple[Step,
         steps.append(Step("disable", f"Disable {_list(enabled)} in {slot}", {"processes": enabled}))
     if reassign and alive:
         steps.append(Step("stop", f"Stop {_list(alive)} in {slot}", {"processes": alive}))
+    # What still finishes its tasks must have gone before it can start again.
+    leaving = [one for one in wish.processes if state.units[one].active == "deactivating"]
+    if leaving and not reassign:
+        steps.append(Step("stop", f"Stop {_list(leaving)} in {slot}", {"processes": leaving}))
     if not retained:
         steps.append(Step("configure", f"Write configuration {wish.assignment.config}"))
     if reassign:
