@@ -165,5 +165,6 @@ def test_a_beat_that_is_killed_comes_back_and_never_twice(errands: Site, tell: C
     assert beats["overlaps"] == 0, beats
     assert len({beat["name"] for beat in beats["beats"]}) >= 3, beats
     tell(
-        f"{beats['ticks']} ticks of {len(beats['beats'])} beats, none at once, longest gap {beats['longest_gap_seconds']} s"
+        f"{beats['ticks']} ticks of {len(beats['beats'])} beats, none at once,"
+        f" longest gap {beats['longest_gap_seconds']} s"
     )

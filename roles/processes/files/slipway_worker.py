@@ -4,8 +4,8 @@
 Who rests gives back at once what it has fetched and not begun, finishes what it has begun, and takes tasks again the
 moment the route leads back. So a rollback needs no new worker, and a route that returns by a timer is enough.
 
-Asked to stop, it does the same and ends when its last task has ended. What still runs at the deadline is ended and given
-back, so that no task is lost; a task that says `reject_on_worker_lost=False` is ended, named in the log, and not repeated.
+Asked to stop, it does the same and ends when its last task has ended. What still runs at the deadline is ended and sent
+back, so that no task is lost; one that says `reject_on_worker_lost=False` is ended, named in the log, and not repeated.
 Celery's own warm shutdown would keep what was fetched from other workers until the last task has ended, and whatever
 runs when systemd's patience ends would be lost.
 """
@@ -35,7 +35,7 @@ log = logging.getLogger("slipway")
 
 
 def patience() -> float:
-    """Seconds that the tasks of a worker that is asked to stop have left. A host that goes down does not wait for long."""
+    """Seconds that tasks have left when their worker is asked to stop. A host that goes down does not wait for long."""
     drain = float(os.environ.get("SLIPWAY_DRAIN_SECONDS", "300"))
     try:
         asked = ["systemctl", "is-system-running"]
@@ -46,7 +46,7 @@ def patience() -> float:
 
 
 class Follower:
-    """What a worker does, by the route and by whether it was asked to stop. ``look`` is called all the time by its loop."""
+    """What a worker does, by the route and by whether it was asked to stop. Its loop calls ``look`` all the time."""
 
     def __init__(self, in_traffic: Callable[[], bool]) -> None:
         self.in_traffic = in_traffic
@@ -119,9 +119,7 @@ def _consumes(consumer: Any) -> bool:
 
 
 def waiting(consumer: Any) -> Iterable[Any]:
-    """Take what was fetched and not begun out of the hands of Celery: what waits for a free process, for its time, or for
-    its rate.
-    """
+    """Take out of Celery's hands what was fetched and not begun: it waits for a free process, its time, or its rate."""
     from celery.worker.request import Request
 
     queue = consumer.controller.semaphore._waiting if consumer.controller.semaphore else []
@@ -164,7 +162,7 @@ def end(consumer: Any, requests: Iterable[Any], number: int) -> None:
 
 
 def repeat(consumer: Any, request: Any) -> None:
-    """A task that was ended at the deadline goes back to its queue, unless it had just ended or must not be repeated."""
+    """What was ended at the deadline goes back to its queue, unless it had just ended or must not be repeated."""
     from celery.worker import state
 
     state.task_ready(request)

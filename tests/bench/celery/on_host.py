@@ -129,9 +129,9 @@ def until(true: Any, seconds: float = PATIENCE) -> bool:
 def send(cell: Cell, url: str) -> None:
     """The tasks, from a process of its own: an application is made for one broker."""
     tasks, seconds, pause, _deadline = LOADS[cell.load]
-    program = f"import bench_tasks, time\nfor n in range({tasks}):\n    bench_tasks.work.delay(n, {seconds}); time.sleep({pause})"
+    loop = f"for n in range({tasks}):\n    bench_tasks.work.delay(n, {seconds})\n    time.sleep({pause})"
     given = {**os.environ, "BENCH_URL": url, "BENCH_ACK": cell.ack, "BENCH_VISIBILITY": "60", "PYTHONPATH": str(PLACE)}
-    process = subprocess.Popen([sys.executable, "-c", program], env=given)
+    process = subprocess.Popen([sys.executable, "-c", f"import bench_tasks, time\n{loop}"], env=given)
     if not pause:
         process.wait()
 
