@@ -59,6 +59,13 @@ options:
       cancels that.
     type: int
     default: 0
+  wait:
+    description:
+      - With O(state=stopped), wait until the worker has finished its tasks, which takes C(webapp_worker_drain_seconds)
+        at most. V(false) only tells it to stop.
+      - Whoever changes what its code relies on waits.
+    type: bool
+    default: true
   timeout:
     description: How many seconds the processes may take to be ready.
     type: int
@@ -132,6 +139,7 @@ def spec() -> dict[str, Any]:
         "secrets": {"type": "dict", "no_log": True},
         "processes": {"type": "list", "elements": "str", "choices": list(PROCESSES), "default": []},
         "after": {"type": "int", "default": 0},
+        "wait": {"type": "bool", "default": True},
         "timeout": {"type": "int", "default": 60},
     }
 
@@ -146,7 +154,7 @@ def run(module: AnsibleModule) -> dict[str, Any]:
         timeout=given["timeout"],
     )
     if given["state"] == "stopped":
-        return _slot.stop(doer, after=given["after"], check_mode=module.check_mode)
+        return _slot.stop(doer, after=given["after"], wait=given["wait"], check_mode=module.check_mode)
     wish = _slot.wish_of(
         layout,
         assignment=Assignment(given["release"], given["config"]),
