@@ -36,7 +36,7 @@ SOON = 10  # seconds, as visibility timeout of the workers that are killed
 # name: tasks, seconds of each, seconds between two, seconds that the old worker has
 LOADS: dict[str, tuple[int, float, float, int]] = {
     "500 of 0.2 s": (500, 0.2, 0.0, 30),
-    "12 of 6 s, deadline 3 s": (12, 6.0, 0.0, 3),
+    "12 of 12 s, deadline 3 s": (12, 12.0, 0.0, 3),
     "10 a second": (120, 0.2, 0.1, 30),
 }
 MODES = ("control-group", "warm", "cold", "soft", "slipway", "killed")
@@ -78,6 +78,7 @@ class Bench:
         ours = cell.mode in ("slipway", "killed")
         given = {
             "BENCH_URL": url,
+            "CELERY_BROKER_URL": url,  # Celery prefers it to what an application says
             "BENCH_ACK": cell.ack,
             "BENCH_VISIBILITY": str(SOON if cell.mode == "killed" else HOUR),
             "SLIPWAY_CELERY_APP": "bench_tasks",
@@ -195,12 +196,13 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--app", required=True)
     parser.add_argument("--modes", nargs="+", choices=MODES, default=list(MODES))
+    parser.add_argument("--loads", nargs="+", choices=list(LOADS), default=list(LOADS))
     options = parser.parse_args()
     PLACE.chmod(0o755)
     bench, numbers = Bench(options.app), count(1)
     wanted = [
         Cell(next(numbers), mode, ack, load)
-        for load, mode, ack in product(LOADS, options.modes, ACKS)
+        for load, mode, ack in product(options.loads, options.modes, ACKS)
         if mode != "killed" or load == "500 of 0.2 s"
     ]
     databases: SimpleQueue[int] = SimpleQueue()
