@@ -7,6 +7,7 @@ import signal
 import sys
 from collections import deque
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -227,17 +228,15 @@ def test_what_ended_just_then_is_not_repeated(world: World) -> None:
     assert (task.said, world.consumer.sent, world.state.should_stop) == ([], [], 0)
 
 
-@pytest.mark.parametrize(("host", "seconds"), [("running", 300), ("degraded", 300), ("stopping", 60), (None, 300)])
+@pytest.mark.parametrize(("stops", "drain", "seconds"), [(False, 300, 300), (True, 300, 60), (True, 20, 20)])
 def test_a_host_that_goes_down_does_not_wait_for_long(
-    monkeypatch: pytest.MonkeyPatch, host: str | None, seconds: float
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, stops: bool, drain: int, seconds: float
 ) -> None:
     monkeypatch.syspath_prepend(str(FILES))
-    module = load("slipway_worker.py")
-
-    def answer(*_: Any, **__: Any) -> SimpleNamespace:
-        if host is None:
-            raise FileNotFoundError
-        return SimpleNamespace(stdout=f"{host}\n")
-
-    monkeypatch.setattr(module.subprocess, "run", answer)
-    assert module.patience() == seconds
+    mark = tmp_path / "host-stops"
+    given = {"DRAIN_SECONDS": str(drain), "STOP_SECONDS": "60", "HOST_STOPS": str(mark)}
+    for name, value in given.items():
+        monkeypatch.setenv(f"SLIPWAY_{name}", value)
+    if stops:
+        mark.touch()
+    assert load("slipway_worker.py").patience() == seconds
