@@ -49,21 +49,26 @@ class Follower:
         self.in_traffic = in_traffic
         self.works = False  # whether it was ready once
         self.rests = False
+        self.consumer: Any = None
         self.asked_to_stop = False
         self.said = ""
         self.deadline: float | None = None
         self.ended: float | None = None  # when its last tasks were told to end
         self.cut: list[Any] = []
 
-    def ready(self, **_: Any) -> None:
+    def ready(self, sender: Any = None, **_: Any) -> None:
         """It takes tasks, for the first time. From now on we are asked to stop, and not Celery."""
-        self.works = True
+        self.works, self.consumer = True, sender
         signal.signal(signal.SIGTERM, self.stop)
         self.say()
 
     def stop(self, *_: Any) -> None:
-        """Only remembered: the next look does it."""
+        """Only remembered: the next look does it. Without a broker there is no look, and Celery ends by itself."""
+        from celery.worker import state
+
         self.asked_to_stop = True
+        if self.consumer.connection is None:
+            state.should_stop = 0
 
     def look(self, consumer: Any) -> None:
         """Do what is due."""

@@ -73,6 +73,7 @@ class Consumer:
         self.pool = SimpleNamespace(
             uses_semaphore=True, terminate_job=self.terminate, _pool=SimpleNamespace(_pool=self.processes)
         )
+        self.connection: object = "redis"
         self.app = SimpleNamespace(producer_or_acquire=lambda: self)
 
     def __enter__(self) -> Consumer:
@@ -111,7 +112,7 @@ class World:
         module.time = SimpleNamespace(monotonic=lambda: self.now)
         module.patience = lambda: 30.0
         self.follower = module.Follower(lambda: self.live)
-        self.follower.ready()
+        self.follower.ready(sender=self.consumer)
 
     def look(self, *, after: float = 0.0) -> None:
         self.now += after
@@ -187,6 +188,14 @@ def test_asked_to_stop_it_ends_after_its_last_task(world: World) -> None:
     world.look()
     assert world.state.should_stop == 0
     assert (world.consumer.signals, world.consumer.sent, task.said) == ([], [], [])
+
+
+def test_asked_to_stop_while_its_broker_is_away_it_leaves_that_to_celery(world: World) -> None:
+    world.follower.stop()
+    assert world.state.should_stop is None
+    world.consumer.connection = None
+    world.follower.stop()
+    assert world.state.should_stop == 0
 
 
 @pytest.mark.parametrize(
