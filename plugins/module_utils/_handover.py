@@ -23,8 +23,6 @@ from ansible_collections.slipway.webapp.plugins.module_utils._ports import Clock
 MOVABLE = ("worker", "beat")
 # What they say of themselves once they do their work.
 WORKS = {"worker": "takes tasks", "beat": "sends what is due"}
-# How a worker begins to say that it takes no more tasks.
-RESTS = "rests"
 _REST_SECONDS = 10.0
 _AT_REST = ("inactive", "failed")
 _LOOK_EVERY = 0.1  # seconds
@@ -47,7 +45,8 @@ def _works(state: Mapping[Key, UnitState], process: str, slot: str) -> bool:
 
 
 def _rests(state: UnitState) -> bool:
-    return state.active in (*_AT_REST, "deactivating") or (state.running and state.status.startswith(RESTS))
+    """Whether a worker takes no tasks: it says so, or still waits for its first traffic, or is not up."""
+    return not state.running or state.status != WORKS["worker"]
 
 
 def plan(state: Mapping[Key, UnitState], *, slot: str, processes: Sequence[str]) -> tuple[Step, ...]:

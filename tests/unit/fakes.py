@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ansible_collections.slipway.webapp.plugins.module_utils._errors import SlipwayError
-from ansible_collections.slipway.webapp.plugins.module_utils._handover import RESTS, WORKS
+from ansible_collections.slipway.webapp.plugins.module_utils._handover import WORKS
 from ansible_collections.slipway.webapp.plugins.module_utils._layout import PROCESSES, SLOTS, Layout
 from ansible_collections.slipway.webapp.plugins.module_utils._ports import Completed, UnitState
 
@@ -74,7 +74,7 @@ class FakeSystemd:
         if unit not in self.away:
             return WORKS["worker"]
         self.away[unit] -= 1
-        return WORKS["worker"] if self.away[unit] >= 0 else f"{RESTS}, and finishes 1"
+        return WORKS["worker"] if self.away[unit] >= 0 else "rests, and finishes 1"
 
     def start(self, units: Sequence[str], *, timeout: float) -> None:
         assert timeout > 0

@@ -21,7 +21,7 @@ from typing import Any
 
 import slipway_notify
 
-# _handover.py waits for these two.
+# _handover.py waits for it to be said by the new worker, and not to be said by the old one any more.
 WORKS = "takes tasks"
 RESTS = "rests"
 ENDS = "stops"

@@ -144,7 +144,7 @@ def test_the_handover_waits_for_what_it_says(world: World) -> None:
     assert world.said == [_handover.WORKS["worker"]]
     world.live = False
     world.look()
-    assert world.said[-1] == _handover.RESTS
+    assert world.said[-1] == "rests" != _handover.WORKS["worker"]
 
 
 def test_it_rests_without_traffic_and_works_again_with_it(world: World) -> None:
