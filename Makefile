@@ -9,7 +9,7 @@ PREFIX ?= slipway
 SIZES ?= 1 5
 
 .DEFAULT_GOAL := help
-.PHONY: help env env-run env-oldest hosts-up hosts-down hosts-status demo demo-down test bench bench-backup clean
+.PHONY: help env env-run env-oldest hosts-up hosts-down hosts-status demo demo-down test bench bench-backup bench-celery clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -46,6 +46,9 @@ bench: env ## measure against the budgets
 
 bench-backup: env ## measure backups and their proof against pg_dump: SIZES="1 5" (GB)
 	@python -m tests.bench.backup --sizes $(SIZES)
+
+bench-celery: env ## measure what becomes of tasks when their worker is replaced, in six ways
+	@python -m tests.bench.celery
 
 clean: ## remove everything that was made inside the checkout
 	@rm -rf .build tests/output

@@ -3,7 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Worker and beat move from one slot to the other: no task lost, never two beats.
 
-Those of the new slot are usually up already and wait for traffic (see roles/processes/files/slipway_celery.py).
+Those of the new slot are usually up already and wait for traffic, and a worker that has lost its traffic takes no more
+tasks by itself (see roles/processes/files/slipway_celery.py and slipway_worker.py). So this is mostly waiting.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from ansible_collections.slipway.webapp.plugins.module_utils._ports import Clock
 MOVABLE = ("worker", "beat")
 # What they say of themselves once they do their work.
 WORKS = {"worker": "takes tasks", "beat": "sends what is due"}
+_REST_SECONDS = 10.0
 _AT_REST = ("inactive", "failed")
 _LOOK_EVERY = 0.1  # seconds
 Key = tuple[str, str]  # process, slot
@@ -42,15 +44,22 @@ def _works(state: Mapping[Key, UnitState], process: str, slot: str) -> bool:
     return state[process, slot].running and state[process, slot].status == WORKS[process]
 
 
+def _rests(state: UnitState) -> bool:
+    """Whether a worker takes no tasks: it says so, or still waits for its first traffic, or is not up."""
+    return not state.running or state.status != WORKS["worker"]
+
+
 def plan(state: Mapping[Key, UnitState], *, slot: str, processes: Sequence[str]) -> tuple[Step, ...]:
     """What brings the processes to ``slot``.
 
     The new worker first, so that somebody knows the tasks that the new beat sends; then beat, the new one waiting for
     the lock that the old one holds; the old worker last: it takes no new task, finishes what it has, and nobody waits
-    for it.
+    for that. It stays up as long as its slot is warm, so that the way back needs no start.
     """
     old, steps = other_slot(slot), []
     for process in (one for one in MOVABLE if one in processes):
+        # It was told to stop and still has tasks. systemd starts it only when it has gone.
+        steps += [_step("end", process, slot)] if state[process, slot].active == "deactivating" else []
         steps += [_step("start", process, slot)] if not state[process, slot].running else []
         steps += [_step("enable", process, slot)] if not state[process, slot].enabled else []
     if "worker" in processes:
@@ -61,8 +70,7 @@ def plan(state: Mapping[Key, UnitState], *, slot: str, processes: Sequence[str])
         steps += [_step("await", "beat", slot)] if not _works(state, "beat", slot) else []
     if "worker" in processes:
         steps += [_step("disable", "worker", old)] if state["worker", old].enabled else []
-        leaving = (*_AT_REST, "deactivating")
-        steps += [_step("release", "worker", old)] if state["worker", old].active not in leaving else []
+        steps += [_step("rest", "worker", old)] if not _rests(state["worker", old]) else []
     return tuple(steps)
 
 
@@ -86,13 +94,26 @@ class Doer:
         elif step.name == "stop":
             self.systemd.stop(unit)
             self._undo.append(step)
-        elif step.name == "release":
-            self.systemd.stop(unit, wait=False)
+        elif step.name == "end":
+            self.systemd.stop(unit)
+        elif step.name == "rest":
+            self._rest(unit[0])
         elif step.name == "enable":
             self.systemd.enable(unit)
         elif step.name == "disable":
             self.systemd.disable(unit)
             self._undo.append(step)
+
+    def _rest(self, unit: str) -> None:
+        """Until it takes no more tasks. One that does not follow the route is stopped; it was started by an older
+        version of us, or runs its tasks in a pool without a loop.
+        """
+        deadline = self.clock.monotonic() + _REST_SECONDS
+        while not _rests(self.systemd.states([unit])[unit]):
+            if self.clock.monotonic() >= deadline:
+                self.systemd.stop([unit], wait=False)
+                return
+            self.clock.sleep(_LOOK_EVERY)
 
     def _await(self, process: str, unit: str) -> None:
         """Until it does its work; an error with its last log lines when it does not in time."""
@@ -130,7 +151,7 @@ class Doer:
                 )
             # What is not there cannot be stopped; why it did not start is what must be said.
             with contextlib.suppress(SlipwayError):
-                self.systemd.stop(unit)
+                self.systemd.stop(unit, wait=step.data["process"] != "worker")
             secrets = [value for slot in SLOTS for value in _assignment.slot_secrets(self.layout, slot)]
             raise _assignment.without_secrets(failure, secrets) from None
 
@@ -162,7 +183,7 @@ def _text(state: Mapping[Key, UnitState], steps: Sequence[Step] = ()) -> str:
     enabled = {key: unit.enabled for key, unit in state.items()}
     for step in steps:
         key = (step.data["process"], step.data["slot"])
-        active[key] = {"start": "active", "stop": "inactive", "release": "inactive"}.get(step.name, active[key])
+        active[key] = {"start": "active", "stop": "inactive", "rest": "rests"}.get(step.name, active[key])
         enabled[key] = {"enable": True, "disable": False}.get(step.name, enabled[key])
     lines = [
         f"{process} in {slot}: {active[process, slot]}{', starts at boot' if enabled[process, slot] else ''}\n"

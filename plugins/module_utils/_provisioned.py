@@ -14,7 +14,13 @@ from ansible_collections.slipway.webapp.plugins.module_utils._errors import Slip
 from ansible_collections.slipway.webapp.plugins.module_utils._layout import SLOTS, Layout
 
 # What the role `processes` puts into /usr/lib/slipway; the units name these files or import them.
-STARTERS = ("slipway_celery.py", "slipway_entry.py", "slipway_notify.py", "slipway_uvicorn.py")
+STARTERS = (
+    "slipway_celery.py",
+    "slipway_entry.py",
+    "slipway_notify.py",
+    "slipway_uvicorn.py",
+    "slipway_worker.py",
+)
 
 
 def user_exists(name: str) -> bool:

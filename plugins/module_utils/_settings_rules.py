@@ -128,6 +128,7 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "webapp_celery": (_empty_or(_matches(rf"{DOTTED}(:{DOTTED})?")), "the Celery application, such as shop, or ''"),
     "webapp_worker_concurrency": _number(1, 256),
     "webapp_stop_seconds": _number(1, 86400),
+    "webapp_worker_drain_seconds": _number(1, 86400),
     "webapp_host_roles": (lambda roles: len(roles) > 0, "at least one role"),
     "webapp_address": (
         lambda text: is_address(text) and not is_placeholder(text),

@@ -86,8 +86,8 @@ class Settler:
             _transaction.write(self.layout, replace(begun, state=COMMITTED))
         self._record(begun, outcome="succeeded")
         waits = bool((begun.database or {}).get("waiting"))
-        # What waits for the old release to go makes it useless: then it goes at once.
-        self._stop(other_slot(begun.slot), after=0 if waits else begun.warm)
+        # What waits for the old release to go makes it useless: then it goes at once, and the last task of its worker, too.
+        self._stop(other_slot(begun.slot), after=0 if waits else begun.warm, wait=waits)
         self._over()
 
     def back(self, begun: Begun, *, why: str) -> None:
@@ -199,9 +199,10 @@ class Settler:
             moved = _handover.hand_over(hand, slot=slot, processes=movable, check_mode=self.check_mode)
             self.actions += moved["actions"]
 
-    def _stop(self, slot: str, *, after: int = 0) -> None:
+    def _stop(self, slot: str, *, after: int = 0, wait: bool = False) -> None:
+        """Nobody waits for the tasks that a worker has begun, unless the schema is about to change."""
         doer = _slot.Doer(layout=self.layout, systemd=self.systemd, slot=slot, timeout=self.timeout)
-        self.actions += _slot.stop(doer, after=after, check_mode=self.check_mode)["actions"]
+        self.actions += _slot.stop(doer, after=after, wait=wait, check_mode=self.check_mode)["actions"]
 
     def _in_traffic(self, slot: str) -> bool:
         route = _route.probe(self.layout)
@@ -231,7 +232,7 @@ class Settler:
 
 
 def end(settler: Settler, wish: Begun, *, state: str, why: str = "") -> str:
-    """The controller's word on a run that was begun here: it stays, or it goes back. How the host had ended it by itself.
+    """The controller's word on a run that was begun here: it stays, or it goes back; how the host had ended it itself.
 
     What the host has ended by itself is left as it is, except that the controller's word to stay wins.
     """

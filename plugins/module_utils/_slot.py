@@ -121,6 +121,10 @@ def plan_started(state: SlotState, wish: Wish, *, retained: bool) -> tuple[Step,
         steps.append(Step("disable", f"Disable {_list(enabled)} in {slot}", {"processes": enabled}))
     if reassign and alive:
         steps.append(Step("stop", f"Stop {_list(alive)} in {slot}", {"processes": alive}))
+    # What still finishes its tasks must have gone before it can start again.
+    leaving = [one for one in wish.processes if state.units[one].active == "deactivating"]
+    if leaving and not reassign:
+        steps.append(Step("stop", f"Stop {_list(leaving)} in {slot}", {"processes": leaving}))
     if not retained:
         steps.append(Step("configure", f"Write configuration {wish.assignment.config}"))
     if reassign:
@@ -134,8 +138,11 @@ def plan_started(state: SlotState, wish: Wish, *, retained: bool) -> tuple[Step,
     return tuple(steps)
 
 
-def plan_stopped(state: SlotState, *, after: int) -> tuple[Step, ...]:
-    """What stops the slot, now or ``after`` seconds from now. What shall stop later does not start at boot any more."""
+def plan_stopped(state: SlotState, *, after: int, wait: bool = True) -> tuple[Step, ...]:
+    """What stops the slot, now or ``after`` seconds from now. What shall stop later does not start at boot any more.
+
+    A worker may have long tasks. Without ``wait`` it is only told to stop, and finishes them by itself.
+    """
     slot = state.slot
     if state.buckets:
         raise SlipwayError(
@@ -150,8 +157,12 @@ def plan_stopped(state: SlotState, *, after: int) -> tuple[Step, ...]:
         steps.append(Step("retire", f"Stop {slot} in {after} s", {"seconds": after}))
     if not after and state.retiring:
         steps.append(Step("cancel", f"Cancel the later stop of {slot}"))
-    if not after and alive:
-        steps.append(Step("stop", f"Stop {_list(alive)} in {slot}", {"processes": alive}))
+    told = [one for one in alive if one == "worker" and not wait]
+    awaited = [one for one in alive if one not in told]
+    if not after and told and state.units["worker"].active != "deactivating":
+        steps.append(Step("tell", f"Tell {_list(told)} in {slot} to stop", {"processes": told}))
+    if not after and awaited:
+        steps.append(Step("stop", f"Stop {_list(awaited)} in {slot}", {"processes": awaited}))
     return tuple(steps)
 
 
@@ -161,7 +172,9 @@ def foreseen(state: SlotState, steps: Sequence[Step], *, assignment: Assignment 
     pair, retiring = state.assigned, state.retiring
     for step in steps:
         for process in step.data.get("processes", []):
-            active = {"start": "active", "stop": "inactive"}.get(step.name, units[process].active)
+            active = {"start": "active", "stop": "inactive", "tell": "deactivating"}.get(
+                step.name, units[process].active
+            )
             enabled = {"enable": True, "disable": False}.get(step.name, units[process].enabled)
             units[process] = replace(units[process], active=active, enabled=enabled)
         pair = assignment if step.name == "assign" else pair
@@ -198,6 +211,9 @@ class Doer:
 
     def _stop(self, *, processes: Sequence[str]) -> None:
         self.systemd.stop(self._units(processes))
+
+    def _tell(self, *, processes: Sequence[str]) -> None:
+        self.systemd.stop(self._units(processes), wait=False)
 
     def _retire(self, *, seconds: int) -> None:
         # Whoever gives the slot traffic in the meantime must not lose it: find(1) fails, and nothing is stopped, when a
@@ -320,12 +336,12 @@ def start(doer: Doer, *, wish: tuple[Wish, bool], check_mode: bool = False) -> d
     return _result(state, steps, actions, doer.wish)
 
 
-def stop(doer: Doer, *, after: int, check_mode: bool = False) -> dict[str, Any]:
+def stop(doer: Doer, *, after: int, wait: bool = True, check_mode: bool = False) -> dict[str, Any]:
     """Stop the slot, now or later; a module's result."""
     with _alone(doer.layout, check_mode=check_mode):
         state = probe(doer.layout, doer.systemd, slot=doer.slot)
         # In check mode the switch that goes before in a run has not been made, so the route says nothing yet.
-        steps = plan_stopped(replace(state, buckets=0) if check_mode else state, after=after)
+        steps = plan_stopped(replace(state, buckets=0) if check_mode else state, after=after, wait=wait)
         actions = carry_out(steps, doer.do, check_mode=check_mode)
     return _result(state, steps, actions, None)
 

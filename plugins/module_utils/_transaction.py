@@ -39,7 +39,7 @@ _WAIT = 30.0  # seconds for the lock: going back takes a while
 
 @dataclass(frozen=True)
 class Begun:
-    """One run on one host. ``previous`` is what was live (None: nothing), ``until`` when the host's patience ends, on the
+    """One run on one host. ``previous`` is what was live (None: nothing), ``until`` when its patience ends, on the
     clock that never jumps. A host that is ``returned`` has said so before it does it, and is then ``done``.
 
     ``first`` says that no host of the fleet served anything before, so that there is nothing to go back to. ``hold``
@@ -177,7 +177,7 @@ def extend(layout: Layout, *, run: str, clock: Clock, seconds: int = 0) -> Begun
 
 
 def _extend(layout: Layout, found: Begun, *, clock: Clock, seconds: int) -> Begun:
-    longer = replace(found, until=max(found.until, clock.monotonic() + max(found.hold, seconds)))
+    longer = replace(found, until=clock.monotonic() + max(found.hold, seconds))
     write_atomically(layout.pending, json.dumps(asdict(longer), indent=1).encode() + b"\n")
     if found.lease:
         _lease.extend(layout, owner=found.run, seconds=found.lease, now=clock.now())

@@ -11,8 +11,9 @@ short_description: Bring worker and beat to a slot
 version_added: "0.1.0"
 author: The slipway.webapp contributors (@slipway-webapp)
 description:
-  - Starts the new worker unless it is up already, waits until it takes tasks, then stops the old one without waiting.
-    The old one takes no more tasks and finishes those that it has.
+  - Starts the new worker unless it is up already, waits until it takes tasks, and until the old one takes no more.
+    The old one gives back what it has not begun, finishes what it has begun, and stays up until its slot is stopped, so
+    that the way back needs no start. One that does not follow the route within ten seconds is stopped.
   - Starts the new beat, which waits for its turn, stops the old one, and waits until the new one works. A lock of the
     host makes two at a time impossible.
   - Worker and beat of a slot wait until the route leads to it, so M(slipway.webapp.route) comes before.
@@ -53,7 +54,7 @@ actions:
   returned: success
   type: list
   elements: str
-  sample: ["Await worker in green", "Stop beat in blue", "Await beat in green", "Release worker in blue"]
+  sample: ["Await worker in green", "Stop beat in blue", "Await beat in green", "Rest worker in blue"]
 """
 
 from typing import Any

@@ -60,6 +60,18 @@ options:
       cancels that.
     type: int
     default: 0
+  wait:
+    description:
+      - With O(state=stopped), wait until the worker has finished its tasks, which takes C(webapp_worker_drain_seconds)
+        at most. V(false) only tells it to stop.
+      - Whoever changes what its code relies on waits.
+    type: bool
+    default: true
+  drain:
+    description: How many seconds a worker that still runs in the slot may need to finish its tasks; with O(run) the
+      host has patience for so long.
+    type: int
+    default: 0
   timeout:
     description: How many seconds the processes may take to be ready.
     type: int
@@ -133,7 +145,9 @@ def spec() -> dict[str, Any]:
         "secrets": {"type": "dict", "no_log": True},
         "processes": {"type": "list", "elements": "str", "choices": list(PROCESSES), "default": []},
         "after": {"type": "int", "default": 0},
+        "wait": {"type": "bool", "default": True},
         "timeout": {"type": "int", "default": 60},
+        "drain": {"type": "int", "default": 0},
         "run": {"type": "str", "default": ""},
     }
 
@@ -141,7 +155,8 @@ def spec() -> dict[str, Any]:
 def run(module: AnsibleModule) -> dict[str, Any]:
     given, layout = module.params, Layout(module.params["app"])
     if not module.check_mode:
-        _transaction.alive(layout, run=given["run"], clock=HostClock())
+        patience = given["timeout"] + given["drain"]
+        _transaction.alive(layout, run=given["run"], clock=HostClock(), seconds=patience)
     doer = _slot.Doer(
         layout=layout,
         systemd=HostSystemd(HostRunner(module)),
@@ -150,7 +165,7 @@ def run(module: AnsibleModule) -> dict[str, Any]:
         timeout=given["timeout"],
     )
     if given["state"] == "stopped":
-        return _slot.stop(doer, after=given["after"], check_mode=module.check_mode)
+        return _slot.stop(doer, after=given["after"], wait=given["wait"], check_mode=module.check_mode)
     wish = _slot.wish_of(
         layout,
         assignment=Assignment(given["release"], given["config"]),

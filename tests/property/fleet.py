@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A fleet in memory: the real plan of a run, on hosts whose service manager is a fake, cut off wherever a test likes."""
+"""A fleet in memory: the real plan of a run, on hosts whose service manager is a fake, cut off where a test likes."""
 
 from __future__ import annotations
 

@@ -45,8 +45,12 @@ class _Resolver(AbstractResolver):
         """Nothing is held."""
 
 
-async def ask(*, address: str, name: str, paths: Sequence[str], scheme: str, text: str | None) -> list[dict[str, Any]]:
-    """One request for each path, redirects not followed; with ``text`` a WebSocket that is sent it for each."""
+async def ask(
+    *, address: str, name: str, paths: Sequence[str], scheme: str, text: str | None, stay: float = 0.0
+) -> list[dict[str, Any]]:
+    """One request for each path, redirects not followed; with ``text`` a WebSocket that is sent it for each, and with
+    ``stay`` kept until the server closes it, for so many seconds at most, and then opened anew.
+    """
     # The certificate is looked at by openssl: here it is a private one.
     connector = aiohttp.TCPConnector(resolver=_Resolver(address), ssl=False)
     timeout = aiohttp.ClientTimeout(total=TIMEOUT_SECONDS)
@@ -54,7 +58,7 @@ async def ask(*, address: str, name: str, paths: Sequence[str], scheme: str, tex
     async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
         if text is None:
             return [await _page(session, site + path) for path in paths]
-        return [await _echo(session, site + path, origin=site, text=text) for path in paths]
+        return [await _echo(session, site + path, origin=site, text=text, stay=stay) for path in paths]
 
 
 async def _page(session: aiohttp.ClientSession, url: str) -> dict[str, Any]:
@@ -67,10 +71,17 @@ async def _page(session: aiohttp.ClientSession, url: str) -> dict[str, Any]:
         }
 
 
-async def _echo(session: aiohttp.ClientSession, url: str, *, origin: str, text: str) -> dict[str, Any]:
+async def _echo(session: aiohttp.ClientSession, url: str, *, origin: str, text: str, stay: float) -> dict[str, Any]:
     async with session.ws_connect(url, origin=origin) as connection:
         await connection.send_str(text)
-        return {"status": 101, "headers": {}, "body": await connection.receive_str(timeout=TIMEOUT_SECONDS)}
+        answer = {"status": 101, "headers": {}, "body": await connection.receive_str(timeout=TIMEOUT_SECONDS)}
+        if not stay:
+            return answer
+        print("connected", file=sys.stderr, flush=True)
+        await connection.receive(timeout=stay)
+        answer["closed"] = connection.close_code
+    answer["again"] = (await _echo(session, url, origin=origin, text=text, stay=0.0))["body"]
+    return answer
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -81,6 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--name", required=True, help="of the site")
     parser.add_argument("--scheme", default="https", choices=("https", "http"))
     parser.add_argument("--text", help="open a WebSocket and send this")
+    parser.add_argument("--stay", type=float, default=0.0, metavar="SECONDS", help="until it is closed, then again")
     try:
         print(json.dumps(asyncio.run(ask(**vars(parser.parse_args(arguments))))))
     except (aiohttp.ClientError, OSError, TypeError) as error:

@@ -41,6 +41,7 @@ class FakeSystemd:
     broken_as: str = "failed"  # or activating: systemd has given up waiting, the process has not
     subs: dict[str, str] = field(default_factory=dict)
     idle: set[str] = field(default_factory=set)  # start, and then do nothing
+    away: dict[str, int] = field(default_factory=dict)  # workers without traffic; looks until they rest
     says: list[str] = field(default_factory=lambda: ["the last words"])
     calls: list[tuple[str, ...]] = field(default_factory=list)
     fuse: Fuse = field(default_factory=Fuse)
@@ -70,7 +71,10 @@ class FakeSystemd:
         if "-beat@" in unit:
             first = next(name for name, state in self.active.items() if "-beat@" in name and state == "active")
             return WORKS["beat"] if unit == first else "waits"
-        return WORKS["worker"]
+        if unit not in self.away:
+            return WORKS["worker"]
+        self.away[unit] -= 1
+        return WORKS["worker"] if self.away[unit] >= 0 else "rests, and finishes 1"
 
     def start(self, units: Sequence[str], *, timeout: float) -> None:
         assert timeout > 0

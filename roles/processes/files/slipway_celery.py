@@ -2,10 +2,10 @@
 """Celery's worker or beat of a slot: started early, it waits until its slot receives traffic, and says what it does.
 
 A worker of new code is up and has met the other workers before the first request reaches the new release, and takes its
-first task when the route leads to its slot. Beat takes its turn when, besides, no other beat of this host is at work: a
-lock, which dies with the process that holds it, makes two impossible. To systemd a worker is ready when it has met the
-others, so its broker is there, and beat when its code is imported; the status line (`systemctl status`) says whether
-they wait or work.
+first task when the route leads to its slot; it rests when the route leads elsewhere (slipway_worker.py). Beat takes its
+turn when, besides, no other beat of this host is at work: a lock, which dies with the process that holds it, makes two
+impossible. To systemd a worker is ready when it has met the others, so its broker is there, and beat when its code is
+imported; the status line (`systemctl status`) says whether they wait or work.
 """
 
 from __future__ import annotations
@@ -19,53 +19,33 @@ from typing import IO, Any
 
 import slipway_notify
 
-# _handover.py waits for these two.
-WORKER_WORKS = "takes tasks"
+# _handover.py waits for it.
 BEAT_WORKS = "sends what is due"
 LOOK_EVERY = 0.05  # seconds
 
 
 def in_traffic() -> bool:
-    """Whether a bucket of the route leads to this slot. While the route is swapped, the next look tells."""
+    """Whether a bucket of the route leads to this slot. While the route is swapped, the second look tells."""
     route, mine = os.environ["SLIPWAY_ROUTE"], f"/{os.environ['SLIPWAY_SLOT']}/web.sock"
-    try:
-        return any(os.readlink(bucket.path).endswith(mine) for bucket in os.scandir(route))
-    except FileNotFoundError:
-        return False
+    for _ in range(2):
+        with contextlib.suppress(FileNotFoundError):
+            return any(os.readlink(bucket.path).endswith(mine) for bucket in os.scandir(route))
+    return False
 
 
 def _say_waiting() -> None:
     slipway_notify.ready(f"is up, and works once {os.environ['SLIPWAY_SLOT']} receives traffic")
 
 
-def _say_worker_works(**_: Any) -> None:
-    slipway_notify.ready(WORKER_WORKS)
-
-
 def _say_beat_works(**_: Any) -> None:
     slipway_notify.ready(BEAT_WORKS)
 
 
-def hold_worker() -> contextlib.AbstractContextManager[None]:
-    """Make the worker wait between its meeting with the other workers and its first task."""
-    from celery import bootsteps, signals
-    from celery.worker import state
-    from celery.worker.consumer import mingle, tasks
+def follow_route() -> contextlib.AbstractContextManager[None]:
+    """Make the worker take tasks while its slot receives traffic, and at no other time; see slipway_worker.py."""
+    import slipway_worker
 
-    class Hold(bootsteps.StartStopStep):
-        """A worker whose slot is live passes at once: after a restart, or when its broker was away for a while."""
-
-        requires = (mingle.Mingle,)
-
-        def start(self, _consumer: Any) -> None:
-            if not in_traffic():
-                _say_waiting()
-            while not in_traffic():
-                state.maybe_shutdown()  # raises when the worker was asked to stop
-                time.sleep(LOOK_EVERY)
-
-    tasks.Tasks.requires = (*tasks.Tasks.requires, Hold)
-    signals.worker_ready.connect(_say_worker_works, weak=False)
+    slipway_worker.install(in_traffic)
     return contextlib.nullcontext()
 
 
@@ -98,7 +78,7 @@ def main() -> None:
 
     app, process = os.environ["SLIPWAY_CELERY_APP"], sys.argv[1]
     sys.argv = ["celery", "--app", app, *sys.argv[1:]]
-    with hold_beat(app) if process == "beat" else hold_worker():
+    with hold_beat(app) if process == "beat" else follow_route():
         celery()
 
 

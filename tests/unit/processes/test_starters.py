@@ -24,7 +24,7 @@ from tests.unit.processes.test_entry import FILES, load
 def neighbours(monkeypatch: pytest.MonkeyPatch) -> None:
     """The files import each other by name, as on a host."""
     monkeypatch.syspath_prepend(str(FILES))
-    for name in ("slipway_entry", "slipway_notify"):
+    for name in ("slipway_entry", "slipway_notify", "slipway_worker"):
         monkeypatch.delitem(sys.modules, name, raising=False)
 
 
@@ -73,7 +73,9 @@ class Celery:
                 signals=SimpleNamespace(**{name: self.signal(name) for name in signals}),
             ),
             "celery.__main__": SimpleNamespace(main=lambda: self.argv.extend(sys.argv)),
-            "celery.worker": SimpleNamespace(state=SimpleNamespace(maybe_shutdown=self.maybe_shutdown)),
+            "celery.worker": SimpleNamespace(
+                state=SimpleNamespace(maybe_shutdown=self.maybe_shutdown, reserved_requests=[])
+            ),
             "celery.worker.consumer": SimpleNamespace(mingle=SimpleNamespace(Mingle="mingle"), tasks=tasks),
             "celery.app.utils": SimpleNamespace(find_app=self.find_app),
             "celery.apps": SimpleNamespace(beat=None),
@@ -160,8 +162,11 @@ def test_a_worker_says_what_it_does(starter: Starter, monkeypatch: pytest.Monkey
     assert starter.said == ["is up, and works once green receives traffic"]
     starter.lead_to("green")
     thread.join(5)
-    starter.celery.listeners["worker_ready"](sender=None)
-    hold().start(None)  # its broker was away for a while
+    with monkeypatch.context() as patch:
+        patch.setattr("signal.signal", lambda *_: None)
+        starter.celery.listeners["worker_ready"](sender=None)
+    starter.lead_to("blue")
+    hold().start(None)  # its broker was away for a while: what it holds must go on
     assert starter.said[1:] == [WORKS["worker"]]
 
 

@@ -39,6 +39,7 @@ def render(name: str, **settings: object) -> list[str]:
         "webapp_name": "shop",
         "webapp_server": "gunicorn",
         "webapp_stop_seconds": 60,
+        "webapp_worker_drain_seconds": 300,
         "processes_start_seconds": 120,
         "processes_open_files": 65536,
         "processes_service_lines": [],
@@ -91,8 +92,10 @@ def test_web(server: str, module: str) -> None:
 
 
 def test_worker_and_beat() -> None:
-    worker, beat = render("worker.service.j2", webapp_stop_seconds=90), render("beat.service.j2")
-    assert value(worker, "TimeoutStopSec") == "90"
+    worker, beat = render("worker.service.j2", webapp_worker_drain_seconds=900), render("beat.service.j2")
+    assert value(worker, "TimeoutStopSec") == "920", "its own deadline ends first"
+    assert {"Environment=SLIPWAY_DRAIN_SECONDS=900", "Environment=SLIPWAY_STOP_SECONDS=60"} <= set(worker)
+    assert value(render("worker.service.j2", webapp_worker_drain_seconds=10), "TimeoutStopSec") == "80"
     assert "--concurrency ${SLIPWAY_WORKER_CONCURRENCY}" in value(worker, "ExecStart")
     assert "--hostname %i@%%h" in value(worker, "ExecStart"), "two workers on one host need two names"
     assert f"--schedule {LAYOUT.shared}/beat/schedule" in value(beat, "ExecStart")

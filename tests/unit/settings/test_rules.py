@@ -42,6 +42,7 @@ TABLE: dict[str, tuple[list[Any], list[Any]]] = {
     "webapp_celery": (["shop app", "-A shop"], ["", "shop", "shop.celery:app"]),
     "webapp_worker_concurrency": ([0, 257], [1]),
     "webapp_stop_seconds": ([0], [1, 60]),
+    "webapp_worker_drain_seconds": ([0, 86401], [1, 300]),
     "webapp_host_roles": ([[]], [["web"]]),
     "webapp_address": (["", "a b", "10.0.0.300", "CHANGE-ME"], ["10.0.0.1", "::1", "web1", "web1.internal"]),
     "webapp_environments": ([[]], [["production"]]),

@@ -46,6 +46,8 @@ class Watched(FakeSystemd):
 class World:
     layout: Layout
     systemd: Watched = field(default_factory=Watched)
+    follows: bool = True
+    patience: int = 2
 
     def __post_init__(self) -> None:
         for slot in SLOTS:
@@ -60,6 +62,8 @@ class World:
 
     def move(self, slot: str, processes: tuple[str, ...] = BOTH, *, check_mode: bool = False) -> dict[str, Any]:
         doer = _handover.Doer(layout=self.layout, systemd=self.systemd, clock=FakeClock(), timeout=5)
+        # The route has been moved just now; the worker notices at its next look.
+        self.systemd.away = {unit("worker", _handover.other_slot(slot)): self.patience} if self.follows else {}
         result = _handover.hand_over(doer, slot=slot, processes=processes, check_mode=check_mode)
         self.systemd.look()
         if "beat" in processes and not check_mode:
@@ -116,14 +120,41 @@ def test_from_one_to_the_other(world: World) -> None:
         "Stop beat in blue",
         "Await beat in green",
         "Disable worker in blue",
-        "Release worker in blue",
+        "Rest worker in blue",
     ]
-    # Nobody waits for the old worker: it still has a task.
-    assert world.systemd.active[unit("worker", "blue")] == "deactivating"
+    # Nobody waits for the tasks of the old worker, and nobody stops it: the way back needs no start.
+    world.patience = 0
     assert not world.move("green")["changed"]
-    world.drained()
     world.at("green")
+    assert world.systemd.active[unit("worker", "blue")] == "active"
+    world.patience = 2
+    assert world.move("blue")["actions"] == [
+        "Enable worker in blue",
+        "Start beat in blue",
+        "Enable beat in blue",
+        "Disable beat in green",
+        "Stop beat in green",
+        "Await beat in blue",
+        "Disable worker in green",
+        "Rest worker in green",
+    ]
+
+
+def test_a_worker_that_does_not_follow_the_route_is_stopped(world: World) -> None:
+    world.follows = False
+    world.move("blue")
+    world.move("green")
+    assert world.systemd.active[unit("worker", "blue")] == "deactivating", "and nobody waits for its tasks"
     assert not world.move("green")["changed"]
+
+
+def test_a_worker_that_still_stops_is_waited_for(world: World) -> None:
+    """systemd starts it only when it has gone, however long its tasks are."""
+    world.move("blue")
+    world.move("green")
+    world.systemd.stop([unit("worker", "blue")], wait=False)
+    assert world.move("blue")["actions"][:3] == ["End worker in blue", "Start worker in blue", "Enable worker in blue"]
+    world.at("blue")
 
 
 @pytest.mark.parametrize("process", BOTH)
@@ -151,7 +182,6 @@ def test_what_does_not_start_leaves_all_as_it_was(world: World, broken: str, bro
     assert world.systemd.active[unit("worker", "green")] != "active"
     world.systemd.broken = set()
     world.move("green")
-    world.drained()
     world.at("green")
 
 
@@ -165,7 +195,7 @@ def test_what_was_started_before_is_only_waited_for(world: World) -> None:
         "Stop beat in blue",
         "Await beat in green",
         "Disable worker in blue",
-        "Release worker in blue",
+        "Rest worker in blue",
     ]
 
 
@@ -217,8 +247,8 @@ def test_a_crash_anywhere_and_the_next_run_converges(tmp_path: Path) -> None:
         if count % 2:
             world.systemd.reboot()
         world.move("green")
-        world.drained()
         world.at("green")
+        world.patience = 0
         assert not world.move("green")["changed"]
         count += 1
-    assert count == 8
+    assert count == 7

@@ -46,8 +46,8 @@ class World:
         wish = _slot.wish_of(self.layout, assignment=_assignment.Assignment(release, config), **given)
         return _slot.start(self.doer(slot), wish=wish, check_mode=check_mode)
 
-    def stop(self, *, after: int = 0, check_mode: bool = False) -> dict[str, Any]:
-        return _slot.stop(self.doer("green"), after=after, check_mode=check_mode)
+    def stop(self, *, after: int = 0, wait: bool = True, check_mode: bool = False) -> dict[str, Any]:
+        return _slot.stop(self.doer("green"), after=after, wait=wait, check_mode=check_mode)
 
     def doer(self, slot: str) -> _slot.Doer:
         return _slot.Doer(layout=self.layout, systemd=self.systemd, slot=slot)
@@ -252,6 +252,26 @@ def test_stop(world: World) -> None:
     assert world.stop()["actions"] == ["Disable web in green", "Stop web in green"]
     assert world.systemd.active[WEB] == "inactive"
     assert not world.stop()["changed"]
+
+
+def test_a_worker_with_long_tasks_is_waited_for_or_only_told(world: World) -> None:
+    worker = "shop-worker@green.service"
+    world.start(processes=("web", "worker"))
+    assert world.stop(wait=False)["actions"] == [
+        "Disable web and worker in green",
+        "Tell worker in green to stop",
+        "Stop web in green",
+    ]
+    assert world.systemd.active == {WEB: "inactive", worker: "deactivating"}
+    assert not world.stop(wait=False)["changed"]
+    # systemd starts it only when it has gone, and whoever changes the schema waits, too.
+    assert world.start(processes=("web", "worker"))["actions"][:2] == [
+        "Stop worker in green",
+        "Start web and worker in green",
+    ]
+    world.stop(wait=False)
+    assert world.stop()["actions"] == ["Stop worker in green"]
+    assert world.systemd.active[worker] == "inactive"
 
 
 def test_stop_later_and_change_of_mind(world: World) -> None:
