@@ -12,6 +12,8 @@ from typing import Any
 
 from ansible_collections.slipway.webapp.plugins.module_utils._layout import NAME_PATTERN
 from ansible_collections.slipway.webapp.plugins.module_utils._settings import Problem, shown
+from ansible_collections.slipway.webapp.plugins.module_utils._settings_analysis import RULES as ANALYSIS_RULES
+from ansible_collections.slipway.webapp.plugins.module_utils._settings_analysis import check_analysis
 from ansible_collections.slipway.webapp.plugins.module_utils._settings_database import RULES as DATABASE_RULES
 from ansible_collections.slipway.webapp.plugins.module_utils._settings_database import check_database
 
@@ -155,6 +157,7 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "webapp_database_name": (_matches(r"[a-z_][a-z0-9_-]{0,62}"), "a name of lower-case letters, digits, _ and -"),
     "webapp_database_user": (_matches(r"[a-z_][a-z0-9_-]{0,62}"), "a name of lower-case letters, digits, _ and -"),
     **DATABASE_RULES,
+    **ANALYSIS_RULES,
 }
 
 
@@ -164,7 +167,8 @@ def check_rules(values: Mapping[str, Any], *, host: str) -> list[Problem]:
     for name, (good, expected) in RULES.items():
         if name in values and not good(values[name]):
             problems.append(Problem(name, shown(values[name], secret=name in HIDDEN), expected, host))
-    for check in (_check_aliases, _check_variables, _check_secret_texts, _check_urls, _check_repeats, check_database):
+    own = (_check_aliases, _check_variables, _check_secret_texts, _check_urls, _check_repeats)
+    for check in (*own, check_database, check_analysis):
         problems.extend(check(values, host))
     return problems
 
