@@ -31,8 +31,8 @@ RULES: dict[str, Rule] = {
     "webapp_analysis_errors": (lambda value: 0 < value <= 0.5, "a share above 0, such as 0.005, 0.5 at most"),
     "webapp_analysis_latency": (lambda value: 1 < value <= 100, "a ratio above 1, such as 1.5, 100 at most"),
     "webapp_prometheus_url": (
-        lambda url: not url or bool(re.fullmatch(r"https?://[^\s/@?#]+(/[^\s?#]*)?", url)),
-        "http://host:9090 or https://host/path, without a password",
+        lambda url: not url or "@" in url or bool(re.fullmatch(r"https?://[^\s/?#]+(/[^\s?#]*)?", url)),
+        "http://host:9090 or https://host/path",
     ),
 }
 
@@ -42,6 +42,9 @@ def check_analysis(values: Mapping[str, Any], host: str) -> list[Problem]:
     queries, name = values.get("webapp_prometheus_queries", []), "webapp_prometheus_queries"
     url = values.get("webapp_prometheus_url", "")
     problems = [problem for number, query in enumerate(queries) for problem in _check_query(number, query, host)]
+    if "@" in url:
+        expected = "one without it: let Prometheus know the controller by its address"
+        problems.append(Problem("webapp_prometheus_url", "a URL with a password", expected, host))
     if queries and not url:
         expected = "the address of the Prometheus that webapp_prometheus_queries are for"
         problems.append(Problem("webapp_prometheus_url", "nothing", expected, host))
