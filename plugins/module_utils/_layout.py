@@ -138,6 +138,11 @@ class Layout:
         return os.path.join(self.home, "maintenance")
 
     @property
+    def access_log(self) -> str:
+        """One JSON object for each request that Nginx has answered (roles/nginx/templates/_parts.j2)."""
+        return self._path("var", "log", "nginx", f"{self.app}.access.json")
+
+    @property
     def migrations_journal(self) -> str:
         """What migrations were begun and ended on this host, one JSON object a line; the application writes it."""
         return os.path.join(self.shared, "migrations.jsonl")

@@ -89,12 +89,25 @@ def probe(layout: Layout) -> Route | None:
     """The route as it is, or None when there is none yet."""
     target = read_link(layout.route_link)
     match = re.fullmatch(r"routes/(\d+)", target or "")
-    if match is None:
-        return None
+    return _read(layout, int(match.group(1))) if match else None
+
+
+def _read(layout: Layout, number: int) -> Route:
     slots = {layout.socket(slot): slot for slot in SLOTS}
-    here = layout.route(int(match.group(1)))
-    links = [read_link(os.path.join(here, bucket_name(bucket))) for bucket in range(BUCKETS)]
-    return Route(number=int(match.group(1)), buckets=tuple(slots.get(link or "", "") for link in links))
+    links = [read_link(os.path.join(layout.route(number), bucket_name(bucket))) for bucket in range(BUCKETS)]
+    return Route(number=number, buckets=tuple(slots.get(link or "", "") for link in links))
+
+
+def history(layout: Layout) -> list[tuple[float, Route]]:
+    """The routes that are still known, the oldest first, each with the time (since the epoch) when it took over.
+
+    A route is made in the instant before it takes over.
+    """
+    found = []
+    for number in _numbers(layout):
+        with contextlib.suppress(FileNotFoundError):
+            found.append((os.stat(layout.route(number)).st_mtime, _read(layout, number)))
+    return found
 
 
 def _numbers(layout: Layout) -> list[int]:

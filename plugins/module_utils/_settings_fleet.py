@@ -13,6 +13,7 @@ from typing import Any, Callable
 from ansible_collections.slipway.webapp.plugins.module_utils._derived import LOOPBACK
 from ansible_collections.slipway.webapp.plugins.module_utils._settings import Problem, Setting, shown
 from ansible_collections.slipway.webapp.plugins.module_utils._settings_rollout import check_rollout_fleet
+from ansible_collections.slipway.webapp.plugins.module_utils._settings_analysis import check_log
 from ansible_collections.slipway.webapp.plugins.module_utils._settings_rules import (
     ARCHIVE,
     HIDDEN,
@@ -96,6 +97,7 @@ def check_fleet(
     problems += _check_database(first, by_role["database"], alone=len(hosts) == 1)
     problems += _check_broker(first, by_role["broker"], alone=len(hosts) == 1)
     problems += check_rollout_fleet(first, {name: values["webapp_host_roles"] for name, values in hosts.items()})
+    problems += check_log(first, by_role["web"])
     return problems
 
 

@@ -12,6 +12,8 @@ from typing import Any
 
 from ansible_collections.slipway.webapp.plugins.module_utils._layout import NAME_PATTERN
 from ansible_collections.slipway.webapp.plugins.module_utils._settings import Problem, shown
+from ansible_collections.slipway.webapp.plugins.module_utils._settings_analysis import RULES as ANALYSIS_RULES
+from ansible_collections.slipway.webapp.plugins.module_utils._settings_analysis import check_analysis
 from ansible_collections.slipway.webapp.plugins.module_utils._settings_database import RULES as DATABASE_RULES
 from ansible_collections.slipway.webapp.plugins.module_utils._settings_database import check_database
 from ansible_collections.slipway.webapp.plugins.module_utils._settings_rollout import check_rollout
@@ -158,6 +160,7 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "webapp_database_name": (_matches(r"[a-z_][a-z0-9_-]{0,62}"), "a name of lower-case letters, digits, _ and -"),
     "webapp_database_user": (_matches(r"[a-z_][a-z0-9_-]{0,62}"), "a name of lower-case letters, digits, _ and -"),
     **DATABASE_RULES,
+    **ANALYSIS_RULES,
 }
 
 
@@ -175,6 +178,7 @@ def check_rules(values: Mapping[str, Any], *, host: str) -> list[Problem]:
         _check_repeats,
         check_database,
         check_rollout,
+        check_analysis,
     )
     for check in checks:
         problems.extend(check(values, host))

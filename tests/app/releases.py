@@ -142,6 +142,46 @@ def wrong_header(get_response):
     return answer
 '''
 
+MIDDLEWARE = """
+
+MIDDLEWARE = [*MIDDLEWARE, "board.planted.planted"]
+"""
+
+LEAKING = '''# SPDX-License-Identifier: GPL-3.0-or-later
+"""Fails now and then, on whatever page; health is answered before it comes into play."""
+
+import itertools
+
+COUNT = itertools.count(1)
+
+
+def planted(get_response):
+    """A middleware."""
+
+    def answer(request):
+        if next(COUNT) % 50 == 0:
+            raise RuntimeError("one request in fifty fails: the fault was planted")
+        return get_response(request)
+
+    return answer
+'''
+
+DRAGGING = '''# SPDX-License-Identifier: GPL-3.0-or-later
+"""Keeps every page waiting, and does nothing else wrong; health is answered before it comes into play."""
+
+import time
+
+
+def planted(get_response):
+    """A middleware."""
+
+    def answer(request):
+        time.sleep(0.3)
+        return get_response(request)
+
+    return answer
+'''
+
 HEALTH = "database, broker = database_state(), broker_state()"
 
 FAULTS: Mapping[str, Fault] = {
@@ -191,6 +231,16 @@ FAULTS: Mapping[str, Fault] = {
     "never-answers": Fault(
         summary="/health accepts the connection and never answers",
         replace={"board/health.py": (HEALTH, '__import__("time").sleep(86400)\n    ' + HEALTH)},
+    ),
+    "leaks-errors": Fault(
+        summary="health is good and so are the pages, but one request in fifty ends with 500",
+        append={"board/settings.py": MIDDLEWARE},
+        write={"board/planted.py": LEAKING},
+    ),
+    "slow": Fault(
+        summary="health is good and so are the pages, but each of them takes 0.3 s longer",
+        append={"board/settings.py": MIDDLEWARE},
+        write={"board/planted.py": DRAGGING},
     ),
     "worker-fails-at-import": Fault(
         summary="the web process works, worker and beat do not boot",

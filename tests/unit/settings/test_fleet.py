@@ -127,6 +127,14 @@ def test_one_host_and_a_fleet_are_good() -> None:
     [
         ({"host_roles": ["database", "broker", "worker", "beat"]}, ["webapp_host_roles: no host with the role web"]),
         (
+            {"host_roles": ["database", "broker", "worker", "beat"], "canary_analysis": True, "bake_seconds": 30},
+            [
+                "webapp_host_roles: no host with the role web",
+                "webapp_canary_analysis: true, which is an analysis without a log",
+                "webapp_bake_seconds: the number 30, which is an analysis without a log",
+            ],
+        ),
+        (
             {"host_roles": ["web", "worker", "beat", "broker"], "database_host": ""},
             ["webapp_host_roles: no host with the role database"],
         ),

