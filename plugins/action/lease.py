@@ -3,11 +3,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Controller half of ``lease``: waits for somebody else's lease.
 
-Not on the host, where a module would go on waiting for a controller that died, and then take the lease for nobody.
+Not on the host, where a module would go on waiting for a controller that died, and then take the lease for nobody. This
+runs in a process with a session of its own, which outlives a killed ansible-playbook: it looks whether that is there.
 """
 
 from __future__ import annotations
 
+import os
 import time
 from typing import Any
 
@@ -26,6 +28,7 @@ class ActionModule(ActionBase):
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
+        conductor = os.getppid()
         arguments = dict(self._task.args)
         answer = self._ask(arguments, task_vars)
         if self._refused(answer):
@@ -37,6 +40,8 @@ class ActionModule(ActionBase):
                 self._display.display(said)
             while self._refused(answer) and time.monotonic() < end:
                 time.sleep(min(SECONDS_BETWEEN, max(0.0, end - time.monotonic())))
+                if os.getppid() != conductor:
+                    break
                 answer = self._ask(arguments, task_vars)
         result.update(answer)
         return result

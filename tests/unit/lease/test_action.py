@@ -69,3 +69,11 @@ def test_who_is_waited_for_is_said_once() -> None:
     fake = Fake([REFUSED], check=False, wait=10)
     fake.run()
     assert fake.said[1:] == ["Waits up to 10 s for the lease of anna: deploy of 1.4"]
+
+
+@pytest.mark.usefixtures("_time")
+def test_it_does_not_wait_for_a_run_that_was_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = Fake([REFUSED, REFUSED, TAKEN], check=False, wait=60)
+    monkeypatch.setattr(action.os, "getppid", lambda: 4711 if fake.asked < 2 else 1)
+    assert fake.run()["failed"]
+    assert fake.asked == 2
