@@ -27,7 +27,7 @@ import redis
 PLACE = Path("/opt/slipway-bench-celery")
 UNITS = Path("/run/systemd/system")
 CONCURRENCY = 4
-AT_ONCE = 6
+AT_ONCE = 8
 FIRST_DATABASE = 2  # the application has the ones before
 PATIENCE = 180.0
 HOUR = 3600
@@ -127,33 +127,29 @@ def until(true: Any, seconds: float = PATIENCE) -> bool:
     return True
 
 
-def send(cell: Cell, url: str) -> None:
+def send(cell: Cell, url: str) -> subprocess.Popen[bytes]:
     """The tasks, from a process of its own: an application is made for one broker."""
     tasks, seconds, pause, _deadline = LOADS[cell.load]
     loop = f"for n in range({tasks}):\n    bench_tasks.work.delay(n, {seconds})\n    time.sleep({pause})"
     given = {**os.environ, "BENCH_URL": url, "BENCH_ACK": cell.ack, "BENCH_VISIBILITY": "60", "PYTHONPATH": str(PLACE)}
-    process = subprocess.Popen([sys.executable, "-c", f"import bench_tasks, time\n{loop}"], env=given)
-    if not pause:
-        process.wait()
+    return subprocess.Popen([sys.executable, "-c", f"import bench_tasks, time\n{loop}"], env=given)
 
 
 def measure(bench: Bench, cell: Cell, database: int) -> dict[str, Any]:
-    """One cell."""
+    """One cell: the new worker starts, the tasks come, the old worker is told to stop."""
     url = f"{bench.broker}/{database}"
-    tasks, seconds, pause, _deadline = LOADS[cell.load]
+    seconds = LOADS[cell.load][1]
     book: Any = redis.Redis.from_url(url, decode_responses=True)
     book.flushdb()
     bench.write(cell, url)
     systemctl("daemon-reload")
     old, new = f"{cell.name}@blue", f"{cell.name}@green"
-    ours = cell.mode in ("slipway", "killed")
-    systemctl("start", old, *([new] if ours else []))
-    until(lambda: int(book.get("ready") or 0) >= 1)
-    send(cell, url)
-    time.sleep(2.0)
-    if not ours:
-        systemctl("start", new)
-        until(lambda: int(book.get("ready") or 0) >= 2)
+    workers = 1 if cell.mode in ("slipway", "killed") else 2  # ours waits for the route
+    systemctl("start", old, new)
+    until(lambda: int(book.get("ready") or 0) >= workers)
+    sender = send(cell, url)
+    until(lambda: book.hlen("begun") >= CONCURRENCY * workers)
+    time.sleep(0.5)
     began, clock = time.time(), time.monotonic()
     lead(cell, "green")
     if cell.mode == "killed":
@@ -162,15 +158,23 @@ def measure(bench: Bench, cell: Cell, database: int) -> dict[str, Any]:
     drained = time.monotonic() - clock
 
     def quiet() -> bool:
-        waits = book.llen("celery") or (cell.mode == "killed" and book.hlen("unacked"))
-        return not waits and time.time() - max(float(book.get("last") or 0), began) > seconds + pause + 2
+        waits = sender.poll() is None or book.llen("celery") or (cell.mode == "killed" and book.hlen("unacked"))
+        return not waits and time.time() - max(float(book.get("last") or 0), began) > seconds + 2
 
     until(quiet)
-    done, starts, last = book.hgetall("done"), book.hgetall("begun"), float(book.get("last") or began)
-    held = unacknowledged(book)
+    found = {**figures(cell, book), "drain_s": round(drained, 1)}
+    found["all_s"] = round(float(book.get("last") or began) - began, 1)
     systemctl("stop", new)
+    systemctl("reset-failed", old, new)
     (UNITS / f"{cell.name}@.service").unlink()
     book.flushdb()
+    return found
+
+
+def figures(cell: Cell, book: Any) -> dict[str, Any]:
+    """What has become of the tasks."""
+    tasks = LOADS[cell.load][0]
+    done, starts, held = book.hgetall("done"), book.hgetall("begun"), unacknowledged(book)
     return {
         "mode": cell.mode,
         "ack": cell.ack,
@@ -181,8 +185,6 @@ def measure(bench: Bench, cell: Cell, database: int) -> dict[str, Any]:
         "hour": len(held - done.keys()),
         "doubled": sum(int(times) > 1 for times in done.values()) + len(held & done.keys()),
         "begun_twice": sum(int(times) > 1 for times in starts.values()),
-        "drain_s": round(drained, 1),
-        "all_s": round(last - began, 1),
     }
 
 
