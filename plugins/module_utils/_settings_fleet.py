@@ -12,8 +12,8 @@ from typing import Any, Callable
 
 from ansible_collections.slipway.webapp.plugins.module_utils._derived import LOOPBACK
 from ansible_collections.slipway.webapp.plugins.module_utils._settings import Problem, Setting, shown
-from ansible_collections.slipway.webapp.plugins.module_utils._settings_rollout import check_rollout_fleet
 from ansible_collections.slipway.webapp.plugins.module_utils._settings_analysis import check_log
+from ansible_collections.slipway.webapp.plugins.module_utils._settings_rollout import check_rollout_fleet
 from ansible_collections.slipway.webapp.plugins.module_utils._settings_rules import (
     ARCHIVE,
     HIDDEN,
