@@ -26,6 +26,7 @@ PROBE_HEADER = "X-Slipway-Probe"
 MOST_PROBES = 200
 _PROBE_SECONDS = 20.0  # for all of them
 _PROBE_TIMEOUT = 5.0
+_LATELY = 60.0  # seconds by which the traffic that is to be expected is measured
 _POLL = 0.5  # seconds between two looks at a log that grows
 _OURSELVES = re.compile(r"slipway-(health|probe|smoke)\b")
 _SWITCHING = 101
@@ -54,7 +55,7 @@ class Wish:
 @dataclass
 class Book:
     """The counts. ``before`` is the old slot's before the window, ``same`` the part of it by clients that are the new
-    slot's now; ``earlier`` are all requests before the window, ``oldest`` the time of the first of them.
+    slot's now; ``lately`` are all requests of the last minute before the window.
     """
 
     wish: Wish
@@ -65,8 +66,7 @@ class Book:
     unattributed: Sample = field(default_factory=Sample)
     lines: int = 0
     broken: int = 0
-    earlier: int = 0
-    oldest: float = 0.0
+    lately: int = 0
 
     @property
     def route(self) -> Route | None:
@@ -97,8 +97,7 @@ class Book:
         )
 
     def _enter_earlier(self, entry: Entry, began: float) -> None:
-        self.earlier += 1
-        self.oldest = min(self.oldest or began, began)
+        self.lately += began >= self.wish.since - _LATELY
         # What cannot be attributed any more is the old slot's: most of it is, and it must not look better than it was.
         if self._slot_of(entry) == self.wish.slot:
             return
@@ -134,13 +133,12 @@ class Book:
 
     @property
     def hopeless(self) -> bool:
-        """By the traffic until now, will the new slot never come near its minimum in time?"""
+        """By the traffic of late, will the new slot never come near its minimum in time?"""
         wish = self.wish
         share = self.route.weights[wish.slot] / 100 if self.route else 0.0
-        span = wish.since - self.oldest if self.oldest else wish.before
-        if wish.whole or not wish.horizon or not share or span <= 0:
+        if wish.whole or not wish.horizon or not share or wish.before < _LATELY:
             return False
-        expected = self.slots[wish.slot].requests + share * wish.horizon * self.earlier / span
+        expected = self.slots[wish.slot].requests + share * wish.horizon * self.lately / _LATELY
         return expected < wish.minimum / 2
 
     @property

@@ -54,8 +54,8 @@ options:
     type: bool
     default: false
   horizon:
-    description: End earlier, too, when by the traffic until now the new slot will not have half of O(minimum) within so
-      many seconds.
+    description: End earlier, too, when by the traffic of the minute before the new slot will not have half of
+      O(minimum) within so many seconds. Needs O(before) to be a minute at least.
     type: float
     default: 0
   before:

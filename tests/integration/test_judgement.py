@@ -1,130 +1,105 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Two releases side by side on a real host, real visitors, and what the judgement makes of Nginx's log.
-
-One story, because its parts build on each other: each release is deployed without a judgement, and then given half of
-the traffic again beside the one before it.
-"""
+"""Deploys with a canary step of half of the traffic, real visitors, and what is made of Nginx's log."""
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
-import pytest
-
-from ansible_collections.slipway.webapp.plugins.module_utils._layout import other_slot
-from tests.integration.controller import ROOT, Run
+from ansible_collections.slipway.webapp.plugins.module_utils._layout import SLOTS, other_slot
+from tests.integration.controller import Run, Started
 from tests.integration.site import Site
 from tests.load import LoadGenerator
 from tests.load.options import Mix
 
-UNJUDGED = {"webapp_canary_analysis": False, "webapp_bake_seconds": 0}
-ENOUGH = 30
-
-
-def judge(site: Site, place: Path, *, slot: str, seconds: int = 60, **settings: Any) -> Run:
-    """The tasks as a deploy includes them, beginning now."""
-    since = time.time()
-    play = {
-        "hosts": "all",
-        "gather_facts": False,
-        "become": True,
-        "any_errors_fatal": True,
-        "module_defaults": {"group/slipway.webapp.webapp": {"app": site.app}},
-        "roles": ["slipway.webapp.webapp"],
-        "vars": {"__run_slot": slot, "__judge_name": "half", "__judge_since": since, "__judge_seconds": seconds},
-        "tasks": [{"ansible.builtin.include_tasks": str(ROOT / "playbooks" / "tasks" / "judge.yml")}],
-    }
-    path = place / "judge.yml"
-    path.write_text(json.dumps([play]))
-    words = ("ansible-playbook", "-i", str(site.inventory), str(path), "-l", site.environment)
-    return site.controller.run(*words, "-e", json.dumps(settings))
-
-
-def split(site: Site, **weights: int) -> None:
-    arguments = json.dumps({"app": site.app, "weights": weights})
-    words = ("ansible", "-i", str(site.inventory), "all", "-b", "-m", "slipway.webapp.route", "-a", arguments)
-    site.controller.run(*words).ended(0)
-
-
-def side_by_side(site: Site, *, fault: str | None = None) -> str:
-    """Deploy one more release, and give half of the traffic back to the one before it; the slot of the new one."""
-    site.deploy(site.sources.tree(fault=fault), **UNJUDGED)
-    slot = site.live().slot
-    split(site, **{slot: 50, other_slot(slot): 50})
-    return slot
+HALF: dict[str, Any] = {"webapp_canary_steps": [50, 100], "webapp_analysis_seconds": 120}
+BOTH = set(SLOTS)
+WORSE = "The new release does worse than the old one"
+SECONDS = 120
 
 
 @contextmanager
-def visitors(site: Site, *, rate: float = 40.0) -> Iterator[LoadGenerator]:
+def visitors(site: Site) -> Iterator[LoadGenerator]:
+    """They only read: whose errors are many must not leave notes behind that nobody can answer for."""
     load = LoadGenerator(
         url=f"https://{site.hosts[site.edge].address}",
         host=site.domain,
         insecure=True,
         clients=60,
-        rate=rate,
-        max_seconds=300,
-        mix=Mix(page=70, asset=30, note=0, slow=0, upload=0),
+        rate=40.0,
+        max_seconds=400,
+        mix=Mix(page=100, asset=0, note=0, slow=0, upload=0),
     )
     with load:
-        load.wait_for(answers=ENOUGH)
+        load.wait_for(answers=40)
         yield load
 
 
-@pytest.fixture
-def place(tmp_path: Path, board: Site) -> Iterator[Path]:
-    """A directory; afterwards the slot that had all the traffic has it again."""
-    slot = board.live().slot
-    yield tmp_path
-    split(board, **{slot: 100, other_slot(slot): 0})
+def until_divided(site: Site, run: Started) -> None:
+    """Wait until both slots have traffic."""
+    end = time.monotonic() + SECONDS
+    while set(site.host.look(site.app)["route"]) != BOTH:
+        assert run.running, run.wait().output[-4000:]
+        assert time.monotonic() < end, f"the traffic was not divided in {SECONDS} s"
+        time.sleep(0.2)
 
 
-def test_the_new_release_is_judged_by_what_visitors_get(board: Site, place: Path, tell: Callable[[str], None]) -> None:
-    slot = side_by_side(board)
-    # Nobody comes, so both sides are asked; that is over at once.
-    idle = judge(board, place, slot=slot).ended(0)
-    assert "probes: 0 of 30 (0.00 %) failed on the new side, 0 of 30 (0.00 %) on the old one" in idle.said
-    refused = judge(board, place, slot=slot, seconds=2, webapp_analysis_inconclusive="wait").ended(2)
-    assert "the new side has answered 0 requests of users, not 100" in refused.said
+def taken_back(site: Site, run: Run, before: Any, *words: str) -> None:
+    """The deploy failed, visitors have what they had, and people are told why."""
+    run.ended(2)
+    assert site.live() == before
+    for text in words:
+        assert text in run.said, f"{text!r} is not in:\n{run.output[-6000:]}"
+
+
+def test_a_release_that_does_as_well_goes_on_and_one_that_dies_does_not(
+    board: Site, tell: Callable[[str], None]
+) -> None:
+    # Nobody comes, so both sides are asked.
+    idle = board.deploy(board.sources.tree(), **{**HALF, "webapp_analysis_seconds": 3})
+    assert "probes: 0 of 30 (0.00 %) failed on the new side, 0 of 30 (0.00 %) on the old one" in idle.said, idle.said
+
+    with visitors(board) as load:
+        good = board.deploy(board.sources.tree(), **HALF)
+        load.wait_for(answers=20)
+    assert "step 1 of 2: users (at the same time): 0 of " in good.said, good.output[-4000:]
+    assert load.report.good, load.report.last_line()
+
+    live = board.live()
+    with visitors(board):
+        run = board.start("deploy", webapp_source=str(board.sources.tree()), **HALF)
+        until_divided(board, run)
+        # Nobody answers any more, so that Nginx does, and its log has no slot; they are the new one's all the same.
+        board.host.sh(f"systemctl stop {board.app}-web@{other_slot(live.slot)}")
+        dead = run.wait()
+    taken_back(board, dead, live, WORSE, "users (at the same time): ")
+    tell(f"idle {idle.seconds:.1f} s, good {good.seconds:.1f} s, dead {dead.seconds:.1f} s: {load.report.last_line()}")
+
+
+def test_a_release_that_leaks_errors_or_is_slow_or_cannot_be_judged_is_taken_back(
+    board: Site, tell: Callable[[str], None]
+) -> None:
+    live = board.live()
+    with visitors(board) as load:
+        leaks = board.fail(board.sources.tree(fault="leaks-errors"), **HALF, webapp_analysis_minimum=200)
+    taken_back(board, leaks, live, WORSE, "failed on the new side, 0 of ")
+    # Both sides together lost one request in a hundred.
+    assert 0 < load.report.failed < 0.02 * load.report.sent, load.report.last_line()
 
     with visitors(board):
-        equal = judge(board, place, slot=slot).ended(0)
-        assert "half: users (at the same time): 0 of " in equal.said
-        board.host.sh(f"systemctl kill --signal=KILL {board.app}-web@{slot}; systemctl stop {board.app}-web@{slot}")
-        dead = judge(board, place, slot=slot).ended(2)
-    # Nginx has answered for it, and still the log is read rightly: all of them are the new side's.
-    assert "The new release does worse than the old one" in dead.said
-    assert "0 (0.00 %)" not in dead.said.split("failed on the new side")[0]
-    tell(f"idle {idle.seconds:.1f} s, equal {equal.seconds:.1f} s, dead {dead.seconds:.1f} s")
-
-
-def test_a_release_that_leaks_errors_or_is_slow_or_has_no_log(
-    board: Site, place: Path, tell: Callable[[str], None]
-) -> None:
-    slot = side_by_side(board, fault="leaks-errors")
-    with visitors(board) as load:
-        leaks = judge(board, place, slot=slot, seconds=90).ended(2)
-    assert "The new release does worse than the old one" in leaks.said, leaks.said
-    assert "0 of " in leaks.said.split("failed on the new side, ")[1]
-    split(board, **{slot: 0, other_slot(slot): 100})
-    assert 0 < load.report.failed < 0.03 * load.report.sent
-
-    slot = side_by_side(board, fault="slow")
-    with visitors(board, rate=20.0):
-        slow = judge(board, place, slot=slot, seconds=90, webapp_analysis_minimum=60).ended(2)
-    assert " ms on the new side, " in slow.said, slow.said
+        slow = board.fail(board.sources.tree(fault="slow"), **HALF)
+    taken_back(board, slow, live, WORSE, " ms on the new side, ")
 
     log = f"/var/log/nginx/{board.app}.access.json"
     board.host.sh(f"mv {log} {log}.away")
     try:
-        gone = judge(board, place, slot=slot, seconds=1, webapp_analysis_inconclusive="pass").ended(2)
+        impatient = {**HALF, "webapp_analysis_seconds": 1, "webapp_analysis_inconclusive": "pass"}
+        gone = board.fail(board.sources.tree(), **impatient)
     finally:
         board.host.sh(f"mv {log}.away {log}")
-    assert f"has no log that can be read ({log}: No such file or directory)" in gone.said
+    taken_back(board, gone, live, f"has no log that can be read ({log}: No such file or directory)")
     tell(
-        f"leaks {leaks.seconds:.1f} s, slow {slow.seconds:.1f} s: {load.report.sent} sent, {load.report.failed} failed"
+        f"leaks {leaks.seconds:.1f} s, slow {slow.seconds:.1f} s, gone {gone.seconds:.1f} s: {load.report.last_line()}"
     )

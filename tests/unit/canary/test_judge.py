@@ -20,7 +20,7 @@ GOOD: dict[str, Any] = {
 BAD = {**GOOD, "slots": {**GOOD["slots"], "green": {"requests": 60, "errors": 30, "times": {"40": 60}}}}
 FEW = {**GOOD, "slots": {**GOOD["slots"], "green": {"requests": 6, "errors": 0, "times": {"40": 6}}}}
 
-# Stands in for the module that looks at a host: what it sees is a variable of the host.
+# Stands in for the module that looks at a host, whose answer is a variable of the host, and for one that waits.
 SEES = """\
 from ansible.plugins.action import ActionBase
 
@@ -28,8 +28,8 @@ from ansible.plugins.action import ActionBase
 class ActionModule(ActionBase):
     def run(self, tmp=None, task_vars=None):
         result = super().run(tmp, task_vars)
-        look = self._task.args["last"] and "sees_last" in task_vars and "sees_last" or "sees"
-        return {**result, "changed": False, **self._templar.template(task_vars[look])}
+        look = self._task.args.get("last") and "sees_last" in task_vars and "sees_last" or "sees"
+        return {**result, "changed": False, **self._templar.template(task_vars.get(look, {}))}
 """
 
 
@@ -39,8 +39,9 @@ def judge(place: Path, sees: dict[str, Any], *, eyes: str = "sees") -> Run:
     (place / "action_plugins" / "sees.py").write_text(SEES)
     tasks = place / "tasks"
     tasks.mkdir()
-    for name in ("judge.yml", "look.yml"):
+    for name in ("judge.yml", "judge_look.yml"):
         text = (ROOT / "playbooks" / "tasks" / name).read_text()
+        text = text.replace("slipway.webapp.transaction:", "sees:")
         (tasks / name).write_text(text.replace("slipway.webapp.traffic_info:", f"{eyes}:"))
     play = {
         "hosts": "all",

@@ -128,11 +128,14 @@ def test_when_a_look_ends(wish: dict[str, Any], polls: list[list[str]], seconds:
     assert clock.monotonic() - begin == pytest.approx(seconds)
 
 
-@pytest.mark.parametrize(("earlier", "hopeless"), [(0, True), (100, True), (300, False), (3000, False)])
-def test_whether_anybody_will_come(earlier: int, hopeless: bool) -> None:
-    """A quarter of what came in the 600 s before comes to green: in 60 s 0, 2.5, 7.5 or 75, and 10 are wanted."""
-    lines = [line(at=-590 + number * 590 // max(1, earlier)) for number in range(earlier)]
-    assert book(*lines, minimum=10, horizon=60).hopeless == hopeless
+@pytest.mark.parametrize(
+    ("lately", "before", "hopeless"),
+    [(0, 600, True), (0, 0, False), (16, 600, True), (24, 600, False), (300, 600, False)],
+)
+def test_whether_anybody_will_come(lately: int, before: float, hopeless: bool) -> None:
+    """A quarter of what came in the minute before comes to green: in a minute 0, 4, 6 or 75, and 10 are wanted."""
+    lines = [line(at=-500)] * 900 + [line(at=-55 + number * 55 // max(1, lately)) for number in range(lately)]
+    assert book(*lines, minimum=10, horizon=60, before=before).hopeless == hopeless
 
 
 def test_a_side_without_traffic_is_not_waited_for() -> None:
