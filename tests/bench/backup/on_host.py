@@ -211,7 +211,8 @@ def ours(server: Server, database: str, place: Path) -> tuple[Figures, dict[str,
         warm(database)
         figures, output = server.measure([*BACKUP, "take"], stdin=take(level, database))
         manifest = json.loads(output.splitlines()[-1])["result"]["backup"]
-        found[level] = {**asdict(figures), "steps": manifest["seconds"], "archive_bytes": manifest["archive_bytes"]}
+        more = {"archive_bytes": manifest["archive_bytes"], "source": manifest["source"]}
+        found[level] = {**asdict(figures), "steps": manifest["seconds"], **more}
         say(f"  {level}: {figures.seconds} s")
         # What one run leaves behind must not cost the next one its room or its cache.
         if level == "full":
