@@ -16,10 +16,10 @@ from typing import Any
 
 import psycopg
 import pytest
-from slipway_backup import compare, dump, verify
+from slipway_backup import compare, dump, manifest, verify
 from slipway_backup.archive import END_OF_COPY
 from slipway_backup.errors import BackupError
-from slipway_backup.source import SequenceValue
+from slipway_backup.source import SequenceValue, per_table
 
 RUNS = int(os.environ.get("SLIPWAY_MANY", "15"))
 PLANTED = int(os.environ.get("SLIPWAY_MANY", "12"))
@@ -80,13 +80,86 @@ def prepared(cluster: Any, database: str) -> None:
 def test_no_false_alarm_while_others_write(place: Any, cluster: Any, small: str) -> None:
     prepared(cluster, small)
     with writers(cluster, small) as done:
+        counted = 0
         for number in range(RUNS):
             before = sum(done)
             made = place.take(small, level="data" if number % 5 else "full")
             assert made["status"] == "verified"
             assert sum(done) > before, "nobody has written meanwhile: the run has shown nothing"
+            counted += made["source"]["tables_counted"]
             cluster.execute(small, "VACUUM")
             shutil.rmtree(place.catalogue / made["id"])
+    tables = RUNS * len(made["tables"])
+    print(f"\n{RUNS} backups, {sum(done)} statements meanwhile; {tables} tables, {counted} of them counted")
+
+
+def reported(cluster: Any, database: str, *statements: str) -> None:
+    """Statements in a session of their own, until it is gone: then the server's statistics know of them."""
+    with cluster.connect(database) as connection:
+        for statement in statements:
+            connection.execute(statement.encode())
+        pid = connection.info.backend_pid
+    for _unused in range(2000):
+        if cluster.execute(database, f"SELECT count(*) FROM pg_stat_activity WHERE pid = {pid}") == [(0,)]:
+            return
+        time.sleep(0.01)
+
+
+def meanwhile(monkeypatch: pytest.MonkeyPatch, cluster: Any, database: str, statement: str) -> None:
+    """What another session does while pg_dump is at work, each time that it is."""
+    start = dump.start
+
+    def disturbed(*arguments: Any, **options: Any) -> Any:
+        running = start(*arguments, **options)
+        reported(cluster, database, statement)
+        return running
+
+    monkeypatch.setattr(dump, "start", disturbed)
+
+
+@pytest.mark.parametrize(
+    ("statement", "counted"),
+    [
+        ("SELECT 1", []),
+        ("SELECT count(*) FROM book", ["book"]),  # 5000 rows that are no row of the dump's
+        ("SELECT pg_stat_reset()", ["author", "book", "counted", "emptied"]),  # fewer scans than before
+    ],
+)
+def test_only_what_the_server_cannot_tell_is_counted(
+    place: Any, cluster: Any, small: str, monkeypatch: pytest.MonkeyPatch, statement: str, counted: list[str]
+) -> None:
+    prepared(cluster, small)
+    reported(cluster, small, *(f"SELECT FROM {name}" for name in ("author", "book", "counted", "emptied") * 2))
+    asked: list[str] = []
+
+    def asking(ask: Any, tables: Any, what: str) -> Any:
+        asked.extend(table.name for table in tables)
+        return per_table(ask, tables, what)
+
+    monkeypatch.setattr("slipway_backup.counting.per_table", asking)
+    meanwhile(monkeypatch, cluster, small, statement)
+    made = place.take(small, level="archive")
+    assert asked == counted
+    assert made["source"]["tables_counted"] == len(counted)
+    assert {table["name"]: table["rows"] for table in made["tables"]} == {
+        "author": 500, "book": 5000, "counted": 0, "emptied": 0}  # fmt: skip
+
+
+def test_rows_that_others_were_given_are_no_alarm(
+    place: Any, cluster: Any, small: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TABLESAMPLE returns rows without being a scan: the server tells too many, and all is done again, counted."""
+    meanwhile(monkeypatch, cluster, small, "SELECT count(*) FROM book TABLESAMPLE SYSTEM (50)")
+    made = place.take(small, level="archive")
+    assert (made["status"], made["source"]["tables_counted"]) == ("verified", 2)
+    (first,) = [name for name in place.entries() if name != made["id"]]
+    assert manifest.read(place.catalogue / first)["error"]["code"] == "verification_failed"
+
+
+def test_where_the_server_keeps_no_statistics_every_table_is_counted(place: Any, cluster: Any, small: str) -> None:
+    cluster.execute(small, f"ALTER DATABASE {small} SET track_counts = off")
+    made = place.take(small, level="archive")
+    assert (made["status"], made["source"]["tables_counted"]) == ("verified", 2)
 
 
 def test_who_wants_a_table_for_himself_is_let_through_and_the_dump_begins_again(
@@ -154,6 +227,9 @@ def test_a_row_missing_or_doubled_in_the_archive_is_caught(
     with pytest.raises(BackupError, match="not equal to the database: rows") as caught:
         place.take(small, level="archive")
     assert "rows in the source" in caught.value.found
+    # Once by what the server has told of the dump, and once counted.
+    errors = [manifest.read(place.catalogue / name)["error"]["summary"] for name in place.entries()]
+    assert errors == ["The backup is not equal to the database: rows"] * 2
 
 
 def test_a_row_changed_between_dump_and_restore_is_caught_by_checksums(

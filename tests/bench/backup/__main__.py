@@ -56,11 +56,12 @@ def _inventory() -> Path:
 
 def _measure(sizes: Sequence[float]) -> dict[str, object]:
     """What the part on the host prints; its progress goes to our standard error."""
-    _ssh(f"sudo mkdir -p {PLACE}")
-    for name in ("on_host.py", "fill.sql"):
-        _ssh(f"sudo tee {PLACE}/{name} >/dev/null", stdin=(HERE / name).read_text(encoding="utf-8"))
-    words = f"--sizes {' '.join(map(str, sizes))} --fill {PLACE}/fill.sql --application {fleet.APP}"
-    found: dict[str, object] = json.loads(_ssh(f"sudo python3 {PLACE}/on_host.py {words}"))
+    package = f"{PLACE}/tests/bench/backup"
+    _ssh(f"sudo mkdir -p {package}")
+    for name in ("on_host.py", "processes.py", "fill.sql"):
+        _ssh(f"sudo tee {package}/{name} >/dev/null", stdin=(HERE / name).read_text(encoding="utf-8"))
+    words = f"--sizes {' '.join(map(str, sizes))} --fill {package}/fill.sql --application {fleet.APP}"
+    found: dict[str, object] = json.loads(_ssh(f"cd {PLACE} && sudo python3 -m tests.bench.backup.on_host {words}"))
     return found
 
 

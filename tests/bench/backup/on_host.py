@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import pwd
 import re
 import shutil
 import signal
@@ -24,93 +25,59 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.bench.backup.processes import TICKS, Sessions, cpu_ticks, own_pages, processes
+
 LEVELS = ("archive", "data", "constraints", "full", "amcheck")
 BACKUP = ("/usr/bin/python3", "-I", "/usr/lib/slipway/slipway-backup")
 MIGRATE = "/usr/lib/slipway/slipway-migrate"
 CATALOGUE = Path("/var/backups/slipway/bench")
 SCRATCH = Path("/var/lib/slipway-scratch/bench")
 SCRATCH_USER = "board_scratch"
-TICKS = os.sysconf("SC_CLK_TCK")
 PAGE = os.sysconf("SC_PAGE_SIZE")
-# PostgreSQL's own programs: their memory is not ours.
-FOREIGN = ("postgres", "pg_dump", "pg_restore", "initdb", "pg_amcheck", "pg_ctl", "psql")
 LOOK_EVERY = 0.25  # seconds
 USERS_SECONDS = 10
 NOOP_ROUNDS = 5
 THOUSANDTHS = 1000  # of fill.sql in a gigabyte, indexes and all
-KIND_ROUNDS = 3
-
-
-@dataclass(frozen=True)
-class Process:
-    """What /proc says of one process; ``ticks`` of itself and of the children that it has waited for."""
-
-    pid: int
-    parent: int
-    name: str
-    own_ticks: int
-    waited_ticks: int
-    pages: int
 
 
 @dataclass(frozen=True)
 class Figures:
-    """One command: how long it took, what the server spent meanwhile, the most memory of our own processes."""
+    """One command: how long it took, what the server spent meanwhile, the most memory of our own processes.
+
+    ``source_cpu_s`` is of the whole server, ``own_cpu_s`` of our own session, ``dump_cpu_s`` of pg_dump's.
+    """
 
     seconds: float
     source_cpu_s: float
+    own_cpu_s: float
+    dump_cpu_s: float
     rss_mb: float
 
 
-def parse_stat(text: str) -> Process:
-    """The line of /proc/PID/stat; a name may hold spaces and brackets."""
-    head, _bracket, rest = text.rpartition(")")
-    pid, _space, name = head.partition(" (")
-    words = rest.split()
-    utime, stime, cutime, cstime = (int(word) for word in words[11:15])
-    return Process(int(pid), int(words[1]), name, utime + stime, cutime + cstime, int(words[21]))
+def connected() -> Any:
+    """A connection as the server's user."""
+    import psycopg  # the distribution's, on the host
+
+    os.seteuid(pwd.getpwnam("postgres").pw_uid)
+    try:
+        return psycopg.connect("dbname=postgres", autocommit=True)
+    finally:
+        os.seteuid(0)
 
 
-def cpu_ticks(processes: Sequence[Process], root: int) -> int:
-    """The processor time of a server: of its first process, of the children it has seen end, and of those that live."""
-    first = sum(one.own_ticks + one.waited_ticks for one in processes if one.pid == root)
-    return first + sum(one.own_ticks + one.waited_ticks for one in processes if one.parent == root)
-
-
-def own_pages(processes: Sequence[Process], root: int) -> int:
-    """Resident pages of a process and its descendants, without PostgreSQL's programs and whatever these start."""
-    found, family = 0, {root}
-    by_parent: dict[int, list[Process]] = {}
-    for one in processes:
-        by_parent.setdefault(one.parent, []).append(one)
-    waiting = [one for one in processes if one.pid == root]
-    while waiting:
-        one = waiting.pop()
-        if one.name in FOREIGN:
-            continue
-        found += one.pages
-        new = [child for child in by_parent.get(one.pid, []) if child.pid not in family]
-        family.update(child.pid for child in new)
-        waiting.extend(new)
-    return found
+def warm(database: str) -> None:
+    """Have every page of a database in memory: else who reads first pays, and what ran before decides."""
+    oid = sql("postgres", f"SELECT oid FROM pg_database WHERE datname = '{database}'")
+    for path in (Path(sql("postgres", "SHOW data_directory")) / "base" / oid).iterdir():
+        with path.open("rb", buffering=0) as file:
+            while file.read(1 << 20):
+                pass
 
 
 def progress(text: str) -> float:
     """The mean of the transactions per second that ``pgbench --progress`` has told of; 0 when it told none."""
     told = [float(number) for number in re.findall(r"^progress: .*?, ([\d.]+) tps", text, re.MULTILINE)]
     return statistics.mean(told) if told else 0.0
-
-
-def processes() -> list[Process]:
-    """All that run now."""
-    found = []
-    for place in Path("/proc").iterdir():
-        if place.name.isdigit():
-            try:
-                found.append(parse_stat((place / "stat").read_text()))
-            except (OSError, ValueError):
-                continue
-    return found
 
 
 def as_postgres(*argv: str) -> list[str]:
@@ -140,6 +107,8 @@ class Server:
     def measure(self, argv: Sequence[str], *, stdin: str = "") -> tuple[Figures, str]:
         """Run a command that must succeed; its figures, and what it printed."""
         sql("postgres", "CHECKPOINT")
+        sessions = Sessions(connected())
+        sessions.start()
         before, began, most = cpu_ticks(processes(), self.pid), time.monotonic(), 0
         # Files, not pipes: nobody reads while we look at the processes.
         with tempfile.TemporaryFile("w+") as given, tempfile.TemporaryFile("w+") as printed:
@@ -153,10 +122,13 @@ class Server:
             seconds = time.monotonic() - began
             printed.seek(0)
             output = printed.read()
+        seen = sessions.stop()
         if running.returncode != 0:
             raise SystemExit(f"{' '.join(argv[:5])} ended with {running.returncode}: {output[-3000:]}")
         spent = (cpu_ticks(processes(), self.pid) - before) / TICKS
-        return Figures(round(seconds, 2), round(spent, 2), round(most * PAGE / 2**20, 1)), output
+        memory = round(most * PAGE / 2**20, 1)
+        spent = round(spent, 2)
+        return Figures(round(seconds, 2), spent, round(seen["own"], 2), round(seen["dump"], 2), memory), output
 
 
 def request(database: str, **more: Any) -> str:
@@ -204,18 +176,11 @@ def fill(database: str, gigabytes: float, script: Path) -> int:
 
 
 def baselines(server: Server, database: str, place: Path) -> dict[str, Figures]:
-    """What PostgreSQL's own programs need: the yardstick, a dump as ours is made, and a copy of the whole server."""
-    jobs = str(min(os.cpu_count() or 1, 8))
-    kind = ("-Fd", "-j", jobs, "--compress", "1")
+    """What PostgreSQL's own programs need: the yardstick, and a copy of the whole server."""
+    warm(database)
     plain = server.measure(as_postgres("pg_dump", "-Fc", "-f", str(place / "dump"), database))[0]
     (place / "dump").unlink()
-    # Several times, as our levels are: the server's work is the same in each, and the median is without chance.
-    kinds = []
-    for round_ in range(KIND_ROUNDS):
-        target = place / f"kind{round_}"
-        kinds.append(server.measure(as_postgres("pg_dump", *kind, "-f", str(target), database))[0])
-        shutil.rmtree(target)
-    found = {"pg_dump": plain, "pg_dump_kind": sorted(kinds, key=lambda one: one.source_cpu_s)[len(kinds) // 2]}
+    found = {"pg_dump": plain}
     base = str(place / "base")
     programs = f"pg_basebackup -D {base} -c fast && {server.binaries}/pg_verifybackup -q {base}"
     found["pg_basebackup"] = server.measure(as_postgres("sh", "-c", programs))[0]
@@ -223,14 +188,31 @@ def baselines(server: Server, database: str, place: Path) -> dict[str, Figures]:
     return found
 
 
-def ours(server: Server, database: str) -> dict[str, Any]:
-    """A backup at each level, and a restore of the one at level full."""
+def kind(server: Server, database: str, place: Path) -> Figures:
+    """A dump as ours is made, by pg_dump alone."""
+    jobs = str(min(os.cpu_count() or 1, 8))
+    target = place / "kind"
+    warm(database)
+    options = ("-Fd", "-j", jobs, "--compress", "1", "-f", str(target))
+    found = server.measure(as_postgres("pg_dump", *options, database))[0]
+    shutil.rmtree(target)
+    return found
+
+
+def ours(server: Server, database: str, place: Path) -> tuple[Figures, dict[str, Any]]:
+    """A backup at each level and a restore of the one at level full; before each level, the same dump without us.
+
+    The server does the same for each, so the median of these dumps is without chance.
+    """
     found: dict[str, Any] = {}
-    backup = ""
+    kinds, backup = [], ""
     for level in LEVELS:
+        kinds.append(kind(server, database, place))
+        warm(database)
         figures, output = server.measure([*BACKUP, "take"], stdin=take(level, database))
         manifest = json.loads(output.splitlines()[-1])["result"]["backup"]
-        found[level] = {**asdict(figures), "steps": manifest["seconds"], "archive_bytes": manifest["archive_bytes"]}
+        more = {"archive_bytes": manifest["archive_bytes"], "source": manifest["source"]}
+        found[level] = {**asdict(figures), "steps": manifest["seconds"], **more}
         say(f"  {level}: {figures.seconds} s")
         # What one run leaves behind must not cost the next one its room or its cache.
         if level == "full":
@@ -242,7 +224,7 @@ def ours(server: Server, database: str) -> dict[str, Any]:
     figures, _output = server.measure([*BACKUP, "restore"], stdin=request(database, **more))
     found["restore"] = asdict(figures)
     sql("postgres", f'DROP DATABASE "{restored}"')
-    return found
+    return sorted(kinds, key=lambda one: one.source_cpu_s)[len(kinds) // 2], found
 
 
 def users(server: Server, database: str, place: Path) -> dict[str, float]:
@@ -305,7 +287,8 @@ def one_size(server: Server, gigabytes: float, script: Path, *, with_users: bool
             found: dict[str, Any] = {"gigabytes": gigabytes, "database_bytes": size}
             found["theirs"] = {name: asdict(one) for name, one in baselines(server, database, place).items()}
             say("".join(f"  {name}: {one['seconds']} s\n" for name, one in found["theirs"].items()).rstrip())
-            found["ours"] = ours(server, database)
+            median, found["ours"] = ours(server, database, place)
+            found["theirs"]["pg_dump_kind"] = asdict(median)
             if with_users:
                 say("  users meanwhile")
                 found["users"] = users(server, database, place)

@@ -80,9 +80,12 @@ def _version(path: str, major: int, deadline: Deadline) -> str:
 COMPRESSION = "gzip:1"
 
 
-def start(database: Database, binaries: Binaries, *, snapshot: str, archive: Path, jobs: int) -> Running:
-    """pg_dump at work, in the exported snapshot; ``archive`` is an empty directory that its user may write to."""
-    environment = database.environment()
+def start(database: Database, binaries: Binaries, *, snapshot: str, archive: Path, jobs: int, name: str) -> Running:
+    """pg_dump at work, in the exported snapshot; ``archive`` is an empty directory that its user may write to.
+
+    ``name`` is what its sessions are called in the server's views.
+    """
+    environment = {**database.environment(), "PGAPPNAME": name}
     environment["PGOPTIONS"] = f"{environment.get('PGOPTIONS', '')} {_OPTIONS}".strip()
     argv = [
         binaries.path("pg_dump"),

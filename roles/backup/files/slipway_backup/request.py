@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 from .errors import BackupError
 
 LEVELS = ("archive", "data", "constraints", "full", "amcheck")
-SOURCE_CHECKS = ("counts", "checksums")
+# How the source is asked for its rows, each more than the one before: see counting; count all; sum their hashes.
+SOURCE_CHECKS = ("statistics", "counts", "checksums")
 _APP = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 
 T = TypeVar("T")
@@ -129,7 +130,7 @@ class Take:
     scratch_user: str = ""
     group: str = ""
     level: str = "full"
-    source_check: str = "counts"
+    source_check: str = "statistics"
     jobs: int = 0
     why: str = ""
     who: str = ""

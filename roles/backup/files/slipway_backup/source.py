@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The database that is backed up: who it is, what is in it, and one snapshot in which all of this is looked at.
 
-What this asks of the server is short: the catalogues, one count of rows for each table, and nothing more.
+What this asks of the server is short: the catalogues, and of the tables no more than ``counting`` cannot avoid.
 """
 
 from __future__ import annotations
@@ -91,6 +91,7 @@ class Source:
         self.database = database
         self.statements = 0
         self.seconds_busy = 0.0
+        self.tables_counted = 0
         self._lock_wait = lock_wait_seconds
         self.connection: Connection = database.connect()
         # One processor of the server's at most: users are in no hurry that we finish.
@@ -176,7 +177,7 @@ class Source:
         return True
 
     def facts(self, before: list[SequenceValue], *, checksums: bool = False) -> Facts:
-        """Look at everything but sequences. Inside the snapshot.
+        """Look at everything but sequences and numbers of rows. Inside the snapshot.
 
         ``before``: their values, read before pg_dump was started. They know no snapshot, so it may not read them first.
         """
@@ -194,9 +195,8 @@ class Source:
         facts.roles, facts.memberships = _roles(self)
         facts.properties = _properties(self)
         facts.lc_monetary = self.rows("SELECT pg_catalog.current_setting('lc_monetary')")[0][0]
-        facts.counts = _per_table(self, facts.tables, "count(*)")
         if checksums:
-            facts.checksums = _per_table(self, facts.tables, CHECKSUM)
+            facts.checksums = per_table(self.rows, facts.tables, CHECKSUM)
         return facts
 
     def close_snapshot(self) -> float:
@@ -259,10 +259,6 @@ def tables(source: Source) -> list[Table]:
 
 def _table_names(source: Source) -> list[str]:
     return [table.sql for table in tables(source)]
-
-
-def _per_table(source: Source, found: Sequence[Table], what: str) -> dict[tuple[str, str], Any]:
-    return per_table(source.rows, found, what)
 
 
 def per_table(ask: Any, found: Sequence[Table], what: str) -> dict[tuple[str, str], Any]:
