@@ -31,7 +31,8 @@ VISITS = 6
 class Verdict:
     """What a fleet is: ``release`` is what every host that could be seen serves, '' when they differ.
 
-    pending: hosts on which something has been begun and waits for its end.
+    pending: hosts on which something has been begun and is not ended. One that has ended it and only waits until others
+    have heard of that is not among them.
     """
 
     release: str
@@ -45,18 +46,16 @@ def serves(look: Mapping[str, Any]) -> tuple[str, str]:
     if len(route) != 1:
         return "", f"the route leads to {sorted(route) or 'nowhere'}"
     slot = route.pop()
-    state, other = look["slots"][slot], look["slots"][{"blue": "green", "green": "blue"}[slot]]
+    state = look["slots"][slot]
     for process, unit in state["processes"].items():
         if unit["active"] != "active" or unit["release"] != state["release"]:
             return "", f"{process} of {slot} is {unit['active']} with {unit['release'] or 'nothing'}"
-    if other["processes"].get("beat", {}).get("active") == "active":
-        return "", "two beats are up"
     return str(state["release"]), ""
 
 
 def judged(looks: Mapping[str, Mapping[str, Any]], public: Iterable[str]) -> Verdict:
     """All hosts that were seen, and all public answers, name the same release."""
-    pending = tuple(name for name, look in looks.items() if look.get("pending"))
+    pending = tuple(name for name, look in looks.items() if look["pending"] and not look["pending"]["done"])
     found = {name: serves(look) for name, look in looks.items()}
     problems = [f"{name}: {problem}" for name, (_release, problem) in found.items() if problem]
     if problems or not looks:

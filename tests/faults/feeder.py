@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 import uuid
@@ -42,6 +43,27 @@ def counted(sent: Iterable[str], runs: Iterable[tuple[str, int]]) -> Tasks:
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Beats:
+    """Pairs of beats that ticked at the same time, and the longest time in seconds without any tick."""
+
+    overlaps: int
+    longest_gap: float
+
+
+def ticking(ticks: Iterable[tuple[float, str]]) -> Beats:
+    """From the ticks that were sent: when, and by which process."""
+    ordered = sorted(ticks)
+    lives: dict[str, tuple[float, float]] = {}
+    for at, beat in ordered:
+        lives[beat] = lives.get(beat, (at, at))[0], at
+    pairs = itertools.combinations(sorted(lives.values()), 2)
+    gaps = [after[0] - before[0] for before, after in itertools.pairwise(ordered)]
+    return Beats(
+        overlaps=sum(later[0] <= earlier[1] for earlier, later in pairs), longest_gap=round(max(gaps, default=0.0), 1)
+    )
+
+
 class Feeder:
     """Jobs flow within the block; afterwards ``tasks`` says what became of them."""
 
@@ -50,13 +72,14 @@ class Feeder:
         self._host = site.hosts[PLACE]
         self._batch = f"faults-{uuid.uuid4().hex[:12]}"
         self._sent: list[str] = []
+        self._began = 0.0
 
     @property
     def _output(self) -> str:
         return f"/run/{self._batch}.json"
 
     def __enter__(self) -> Feeder:
-        app = self._site.app
+        app, self._began = self._site.app, time.time()
         (slot,) = self._host.look(app)["route"]
         # The release may be pruned while it runs: it has read all that it needs by then.
         place = f"/srv/{app}/slots/{slot}"
@@ -77,13 +100,24 @@ class Feeder:
         _code, text = self._host.try_sh(f"cat {self._output}; rm -f /run/{self._batch}.*")
         self._sent = json.loads(text.splitlines()[-1])["sent"] if text.strip() else []
 
+    def _ask(self, sql: str) -> list[list[str]]:
+        text = self._site.hosts["db1"].sh(f'runuser -u postgres -- psql -d {self._site.app} -AtF " " -c "{sql}"')
+        return [line.split() for line in text.splitlines()]
+
+    def beats(self) -> Beats:
+        """All that have ticked since the beginning."""
+        sql = (
+            "SELECT extract(epoch FROM sent_at), host || '/' || slot || '/' || pid FROM jobs_tick"
+            f" WHERE sent_at > to_timestamp({self._began})"
+        )
+        return ticking((float(at), beat) for at, beat in self._ask(sql))
+
     def _runs(self) -> list[tuple[str, int]]:
         sql = (
             "SELECT j.id, count(r.finished_at) FROM jobs_job j LEFT JOIN jobs_jobrun r ON r.job_id = j.id"
             f" WHERE j.batch = '{self._batch}' GROUP BY j.id"
         )
-        text = self._site.hosts["db1"].sh(f'runuser -u postgres -- psql -d {self._site.app} -AtF " " -c "{sql}"')
-        return [(key, int(count)) for key, count in (line.split() for line in text.splitlines())]
+        return [(key, int(count)) for key, count in self._ask(sql)]
 
     def tasks(self) -> Tasks:
         """When the queue has had time to become empty."""

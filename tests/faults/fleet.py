@@ -16,13 +16,14 @@ from tests.integration.site import PREFIX, Site, bring_up, make_production, plan
 FLEET = "production"
 DIRECTORY = BUILD / "faults" / PREFIX
 DEFAULTS = ROOT / "roles" / "webapp" / "defaults" / "main.yml"
-# Short, so that a cell does not last an hour; what a deploy's own settings are.
+# Short, so that a cell does not last an hour. The next run waits for the lease of a dead one.
 TIMERS: dict[str, Any] = {
-    "webapp_hold_seconds": 20,
-    "webapp_health_deadline": 30,
+    "webapp_hold_seconds": 25,
+    "webapp_health_deadline": 20,
     "webapp_bake_seconds": 0,
     "webapp_approval": False,
     "webapp_lease_seconds": 60,
+    "webapp_lease_wait": 90,
     "webapp_batches": [1, "100%"],
 }
 
@@ -47,8 +48,8 @@ def timers() -> dict[str, Any]:
     return {name: value for name, value in TIMERS.items() if name in known}
 
 
-def make_fleet() -> Site:
-    """Boot it, provision it and deploy twice, so that there is something to go back to."""
+def make_fleet(*, as_it_is: bool = False) -> Site:
+    """Boot it, provision it and deploy twice, so that there is something to go back to; or take it as it is."""
     secrets = DIRECTORY / "secrets.json"
     DIRECTORY.mkdir(parents=True, exist_ok=True)
     if not secrets.exists():
@@ -58,6 +59,8 @@ def make_fleet() -> Site:
     directory.mkdir()
     hosts = bring_up(FLEET)
     site = make_production(directory, hosts, planted=json.loads(secrets.read_text()), webapp_worker_concurrency=2)
+    if as_it_is and hosts["app1"].look(site.app)["route"]:
+        return site
     site.play("provision").ended(0)
     for _number in range(2):
         site.deploy(source(site), **timers())

@@ -37,6 +37,8 @@ class Cell:
     tasks_sent: int = 0
     tasks_lost: int = 0
     tasks_doubled: int = 0
+    beats_overlapping: int = 0
+    seconds_without_beat: float = 0.0
     seconds_to_uniform: float | None = None
     seconds_after_return: float | None = None
     served: str = ""
@@ -53,6 +55,7 @@ class Cell:
             self.requests_sent > 0
             and self.requests_failed == self.requests_excused
             and self.notes_lost == self.notes_doubled == self.tasks_lost == self.tasks_doubled == 0
+            and self.beats_overlapping == 0
             and self.seconds_to_uniform is not None
             and self.seconds_after_return is not None
             and self.healed

@@ -21,11 +21,9 @@ from tests.integration.controller import Run
 from tests.integration.site import Site
 from tests.load import LoadGenerator
 
-BUSY = "Somebody else works on this environment"
 REACH_SECONDS = 180
 REST_SECONDS = 180
 NEXT_RUN_SECONDS = 300
-LONGEST_LEASE_SECONDS = 90
 # An outage ends for visitors some seconds after its cause: connections are made anew, health is asked for.
 GRACE_SECONDS = 5.0
 SOCKETS = 4
@@ -156,20 +154,15 @@ class Runner:
         return ""
 
     def _next_run(self, fault: Fault, tree: Path) -> Run:
-        """What the operator types next: the same again, a rollback, or a mended release. A lease is waited for."""
+        """What the operator types next, once: the same again, a rollback, or a mended release."""
         settings: dict[str, Any] = dict(self._settings)
         if fault.after != "rollback":
             settings["webapp_source"] = str(fleet.source(self.site) if fault.source else tree)
         playbook = "rollback" if fault.after == "rollback" else "deploy"
-        end = time.monotonic() + LONGEST_LEASE_SECONDS
-        while True:
-            run = self.site.start(playbook, **settings).wait(limit=NEXT_RUN_SECONDS)
-            if run.code == 0 or BUSY not in run.said or time.monotonic() > end:
-                return run
-            time.sleep(3)
+        return self.site.start(playbook, **settings).wait(limit=NEXT_RUN_SECONDS)
 
     def _counted(self, step: Step, fault: Fault, *, story: Story, load: LoadGenerator, feeder: Feeder) -> Cell:
-        report, tasks = load.report, feeder.tasks()
+        report, tasks, beats = load.report, feeder.tasks(), feeder.beats()
         window = story.at - 0.5, self._excused_until(fault, story)
         posts = report.posts
         notes = [story.note, *(f"{one.kind}: {one.detail[:160]}" for one in report.examples[:2])]
@@ -185,6 +178,8 @@ class Runner:
             tasks_sent=tasks.sent,
             tasks_lost=tasks.lost,
             tasks_doubled=tasks.doubled,
+            beats_overlapping=beats.overlaps,
+            seconds_without_beat=beats.longest_gap,
             seconds_to_uniform=story.watched.seconds,
             seconds_after_return=story.back.seconds,
             served=story.watched.verdict.release,
@@ -232,5 +227,4 @@ class Runner:
             run.wait(limit=NEXT_RUN_SECONDS)
             if watch(self.eyes, since=time.monotonic(), limit=REST_SECONDS, active=bool).seconds is not None:
                 return
-            time.sleep(fleet.TIMERS["webapp_lease_seconds"])
         raise FleetLostError(self.eyes.verdict().problem)

@@ -14,8 +14,8 @@ PAGE = ROOT / "docs" / "faults.md"
 BEGIN = "<!-- begin: python -m tests.faults table -->"
 END = "<!-- end -->"
 HEAD = (
-    "| step | fault | requests sent | failed | tasks sent | lost | doubled | s to uniform | healed by | |\n"
-    "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | --- | --- |"
+    "| step | fault | requests sent | failed | tasks sent | lost | doubled | s without beat | s to uniform | healed by | |\n"
+    "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- | --- |"
 )
 
 
@@ -37,6 +37,7 @@ def row(cell: Cell) -> str:
         str(cell.tasks_sent),
         str(cell.tasks_lost),
         str(cell.tasks_doubled),
+        f"{cell.seconds_without_beat:.0f}",
         seconds(cell.seconds_to_uniform),
         cell.healed_by if cell.healed else f"not by {cell.healed_by or 'anything'}",
         "" if cell.good else "bad",

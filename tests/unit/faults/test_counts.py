@@ -12,9 +12,9 @@ import pytest
 from tests.app.releases import FAULTS as PLANTED
 from tests.faults import table
 from tests.faults.__main__ import main, matrix, parse
-from tests.faults.eyes import Eyes, Verdict, judged, serves, watch
+from tests.faults.eyes import POLL_SECONDS, Eyes, Verdict, judged, serves, watch
 from tests.faults.faults import FAULTS
-from tests.faults.feeder import Tasks, counted
+from tests.faults.feeder import Beats, Tasks, counted, ticking
 from tests.faults.record import Book, Cell, excused
 from tests.faults.steps import STEPS
 
@@ -40,13 +40,12 @@ def host(
     route: str = "blue",
     web: str = "one",
     active: str = "active",
-    beat: str = "inactive",
     pending: Any = None,
 ) -> dict[str, Any]:
     """What a look at a host finds; blue holds ``release``, and green an older one."""
     slots = {
         "blue": {"release": release, "processes": {"web": unit(web, active)}},
-        "green": {"release": "old", "processes": {"web": unit("old"), "beat": unit("old", beat)}},
+        "green": {"release": "old", "processes": {"web": unit("old")}},
     }
     return {"route": dict.fromkeys(route.split(), 20) if route else {}, "slots": slots, "pending": pending}
 
@@ -59,7 +58,6 @@ def host(
         (host(route=""), "", "the route leads to nowhere"),
         (host(active="failed"), "", "web of blue is failed with one"),
         (host(web="old"), "", "web of blue is active with old"),
-        (host(beat="active"), "", "two beats are up"),
     ],
 )
 def test_a_host_serves_one_whole_release_or_none(look: dict[str, Any], release: str, problem: str) -> None:
@@ -77,7 +75,8 @@ def test_a_fleet_is_uniform_when_hosts_and_visitors_agree() -> None:
     assert judged(two, ["one", ""]).problem == "hosts serve one, visitors get ['']"
     assert judged({}, []).problem == "no host could be seen"
     assert judged({**two, "app3": host(route="")}, []).problem == "app3: the route leads to nowhere"
-    assert judged({**two, "app3": host(pending={"run": "x"})}, []).pending == ("app3",)
+    assert judged({**two, "app3": host(pending={"done": False})}, []).pending == ("app3",)
+    assert judged({**two, "app3": host(pending={"done": True})}, []).pending == ()
 
 
 class Clock:
@@ -131,12 +130,21 @@ def test_a_fleet_has_come_to_rest_when_nothing_can_change_it_any_more(
     eyes = Eyes.__new__(Eyes)
     monkeypatch.setattr(eyes, "verdict", clock.verdict)
     found = watch(eyes, since=0.0, limit=120, active=clock.active)
-    assert (found.seconds, found.verdict.release) == (seconds, release)
+    assert found.verdict.release == release
+    # It is seen at the next look.
+    assert found.seconds == (None if seconds is None else pytest.approx(seconds + POLL_SECONDS / 2, abs=POLL_SECONDS))
 
 
 def test_tasks_are_lost_when_confirmed_and_not_done_and_doubled_whoever_asked() -> None:
     runs = [("a", 1), ("b", 0), ("c", 2), ("unconfirmed", 2)]
     assert counted(["a", "b", "c", "gone"], runs) == Tasks(sent=4, done=2, lost=2, doubled=2)
+
+
+def test_two_beats_at_once_are_seen_and_so_is_a_time_without_any() -> None:
+    one, two = "worker1/blue/7", "worker1/green/9"
+    assert ticking([(1.0, one), (2.0, one), (4.5, two), (5.0, two)]) == Beats(overlaps=0, longest_gap=2.5)
+    assert ticking([(1.0, one), (2.0, two), (3.0, one), (4.0, two)]) == Beats(overlaps=1, longest_gap=1.0)
+    assert ticking([]) == Beats(overlaps=0, longest_gap=0.0)
 
 
 def test_a_failed_request_is_excused_when_it_was_under_way_during_the_outage() -> None:
@@ -152,6 +160,7 @@ def test_a_failed_request_is_excused_when_it_was_under_way_during_the_outage() -
         {"notes_lost": 1},
         {"tasks_lost": 1},
         {"tasks_doubled": 1},
+        {"beats_overlapping": 1},
         {"seconds_to_uniform": None},
         {"seconds_after_return": None},
         {"healed": False},
@@ -182,8 +191,8 @@ def test_the_table_replaces_the_one_before_and_nothing_else(tmp_path: Path) -> N
     assert text.startswith(f"# Faults\n\n{table.BEGIN}\n")
     assert text.endswith(f"{table.END}\nafter\n")
     assert "old" not in text
-    assert "| stage | controller killed | 100 | 0 | 9 | 0 | 0 | 4 | deploy |  |" in text
-    assert "| in stage | controller killed | 100 | 3 (1) | 9 | 0 | 0 | never | deploy | bad |" in text
+    assert "| stage | controller killed | 100 | 0 | 9 | 0 | 0 | 0 | 4 | deploy |  |" in text
+    assert "| in stage | controller killed | 100 | 3 (1) | 9 | 0 | 0 | 0 | never | deploy | bad |" in text
     assert text.index("| stage |") < text.index("| in stage |"), "not in the order of a deploy"
     assert "2 cells, 1 of them good. Requests: sent 200, failed 3, of which 1 by the fault itself." in text
     table.write([GOOD], page=page)
@@ -198,7 +207,9 @@ def test_the_matrix_is_what_was_asked_for(capsys: pytest.CaptureFixture[str]) ->
     assert {step.name for step in STEPS} == {step for step, _fault in everything}
     assert {fault.name for fault in FAULTS} == {fault for _step, fault in everything}
     only = ["step=gate", "step=stage", "fault=disk_full"]
-    assert [(s.name, f.name) for s, f in matrix(only)] == [("stage", "disk_full"), ("gate", "disk_full")]
+    assert {(s.name, f.name) for s, f in matrix(only)} == {("stage", "disk_full"), ("gate", "disk_full")}
+    sockets = [step.sockets for step, _fault in matrix([])]
+    assert sockets == sorted(sockets), "the program that serves changes more than once"
     with pytest.raises(SystemExit):
         parse(["--only", "step=lunch"])
     assert "expected step= one of preflight" in capsys.readouterr().err
