@@ -14,7 +14,8 @@ PAGE = ROOT / "docs" / "faults.md"
 BEGIN = "<!-- begin: python -m tests.faults table -->"
 END = "<!-- end -->"
 HEAD = (
-    "| step | fault | requests sent | failed | tasks sent | lost | doubled | s without beat | s to uniform | healed by | |\n"
+    "| step | fault | requests sent | failed | tasks sent | lost | doubled | s without beat | s to uniform | healed by |"
+    " |\n"
     "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- | --- |"
 )
 
