@@ -13,10 +13,10 @@ from tests.integration.controller import ROOT
 PAGE = ROOT / "docs" / "faults.md"
 BEGIN = "<!-- begin: python -m tests.faults table -->"
 END = "<!-- end -->"
+NUMBERS = ("requests sent", "failed", "tasks sent", "lost", "doubled", "s without beat", "s to uniform")
 HEAD = (
-    "| step | fault | requests sent | failed | tasks sent | lost | doubled | s without beat | s to uniform | healed by |"
-    " |\n"
-    "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- | --- |"
+    f"| step | fault | {' | '.join(NUMBERS)} | healed by | |\n"
+    f"| --- | --- | {' | '.join(['---:'] * len(NUMBERS))} | --- | --- |"
 )
 
 
