@@ -50,7 +50,7 @@ class Fault:
 
     at: whether it means something at a step. after: what follows it, a run of deploy or of rollback.
     excuse: why requests fail whatever a deploy tool does; they are excused for so many seconds from the fault on, None
-    being until it has ended. They are counted as failed all the same.
+    being until it has ended. They are counted as failed all the same. task_excuse: the same for tasks; for how many.
     source: the fault that is planted in the release.
     """
 
@@ -64,6 +64,8 @@ class Fault:
     after: str = "deploy"
     excuse: str = ""
     excused_seconds: float | None = 0.0
+    task_excuse: str = ""
+    tasks_at_risk: int = 0
     source: str | None = None
     # Whether it is also tried with WebSockets.
     sockets: bool = False
@@ -217,6 +219,8 @@ FAULTS = (
         what="worker1, with worker and beat, loses its power, and later boots",
         inject=_gone("worker1", outside.power_off),
         heal=_righted("worker1"),
+        task_excuse="what worker1 was doing: the example acknowledges tasks before it does them",
+        tasks_at_risk=2,
     ),
     Fault(
         name="host_frozen",

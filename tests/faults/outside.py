@@ -13,7 +13,7 @@ from tests.hosts.state import run_as_root
 from tests.integration.host import Host
 
 BOOT_SECONDS = 90
-SPARE_BYTES = 64 << 20
+SPARE_MEGABYTES = 1024
 DISK = "/var/tmp/disk"
 
 
@@ -89,7 +89,8 @@ class SmallDisk:
     def lay(self) -> None:
         """Move onto it."""
         shared = f"/srv/{self.app}/shared"
-        lines = [f"set -e; mkdir -p {DISK}; mount -t tmpfs -o size=3g,mode=0755 small {DISK}; mkdir {DISK}/shared"]
+        size = f"$(($(du -cm {' '.join(self._directories)} | tail -n 1 | cut -f 1) + {SPARE_MEGABYTES}))m"
+        lines = [f"set -e; mkdir -p {DISK}; mount -t tmpfs -o size={size},mode=0755 small {DISK}; mkdir {DISK}/shared"]
         lines += [f"mount --bind {shared} {DISK}/shared"]
         for number, path in enumerate(self._directories):
             lines.append(f"cp -a {path} {DISK}/{number}; mount --bind {DISK}/{number} {path}")

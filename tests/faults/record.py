@@ -19,7 +19,8 @@ RESULT = BUILD / "faults.json"
 class Cell:
     """One fault at one step.
 
-    requests_excused: those of the failed ones that the fault itself takes from users, whatever a deploy does.
+    requests_excused: those of the failed ones that the fault itself takes from users, whatever a deploy does; and so
+    tasks_excused.
     seconds_to_uniform: from the fault until every host that could be reached served one whole release, the same that
     visitors got, and stayed so; None when that did not happen. seconds_after_return: the same from the moment on when
     the fault had ended. healed: the next run ended well and left the fleet uniform, with nobody's hand in between.
@@ -36,6 +37,7 @@ class Cell:
     sockets: int = 0
     tasks_sent: int = 0
     tasks_lost: int = 0
+    tasks_excused: int = 0
     tasks_doubled: int = 0
     beats_overlapping: int = 0
     seconds_without_beat: float = 0.0
@@ -54,7 +56,8 @@ class Cell:
         return (
             self.requests_sent > 0
             and self.requests_failed == self.requests_excused
-            and self.notes_lost == self.notes_doubled == self.tasks_lost == self.tasks_doubled == 0
+            and self.tasks_lost == self.tasks_excused
+            and self.notes_lost == self.notes_doubled == self.tasks_doubled == 0
             and self.beats_overlapping == 0
             and self.seconds_to_uniform is not None
             and self.seconds_after_return is not None

@@ -24,9 +24,9 @@ def seconds(value: float | None) -> str:
     return "never" if value is None else f"{value:.0f}"
 
 
-def failed(cell: Cell) -> str:
+def with_excused(count: int, excused: int) -> str:
     """With those apart that nobody can spare users."""
-    return f"{cell.requests_failed} ({cell.requests_excused})" if cell.requests_excused else str(cell.requests_failed)
+    return f"{count} ({excused})" if excused else str(count)
 
 
 def row(cell: Cell) -> str:
@@ -34,9 +34,9 @@ def row(cell: Cell) -> str:
         cell.step.replace("_", " "),
         cell.fault.replace("_", " "),
         str(cell.requests_sent),
-        failed(cell),
+        with_excused(cell.requests_failed, cell.requests_excused),
         str(cell.tasks_sent),
-        str(cell.tasks_lost),
+        with_excused(cell.tasks_lost, cell.tasks_excused),
         str(cell.tasks_doubled),
         f"{cell.seconds_without_beat:.0f}",
         seconds(cell.seconds_to_uniform),
@@ -63,11 +63,11 @@ def summary(cells: Sequence[Cell]) -> str:
 
 def legend() -> list[str]:
     """What each fault is, and what it takes from users by itself."""
-    lines = ["| fault | what happens | requests that fail whatever a deploy does |", "| --- | --- | --- |"]
+    lines = ["| fault | what happens | what is lost whatever a deploy does |", "| --- | --- | --- |"]
     for fault in faults.FAULTS:
         limit = "" if fault.excused_seconds is None else f", for {fault.excused_seconds:.0f} s"
-        excuse = f"{fault.excuse}{limit}" if fault.excuse else "none"
-        lines.append(f"| {fault.name.replace('_', ' ')} | {fault.what} | {excuse} |")
+        excuse = "; ".join(part for part in (fault.excuse and fault.excuse + limit, fault.task_excuse) if part)
+        lines.append(f"| {fault.name.replace('_', ' ')} | {fault.what} | {excuse or 'nothing'} |")
     return lines
 
 
