@@ -13,6 +13,8 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 
+from docker.errors import DockerException
+
 from tests.faults import fleet, table
 from tests.faults.faults import BY_NAME as FAULTS
 from tests.faults.faults import Fault
@@ -20,10 +22,14 @@ from tests.faults.record import Book, Cell, read
 from tests.faults.runner import FleetLostError, Runner
 from tests.faults.steps import BY_NAME as STEPS
 from tests.faults.steps import Step
+from tests.hosts.state import HostsError
 from tests.integration.controller import BUILD
+from tests.integration.host import HostError
 
 LOGS = BUILD / "faults" / "logs"
 ATTEMPTS = 2
+# A host, the engine or a deploy that should have worked did not: all of them mean that this fleet is of no more use.
+LOST = (FleetLostError, HostError, HostsError, DockerException, AssertionError)
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -87,12 +93,12 @@ class Session:
         return self._runner
 
     def count(self, step: Step, fault: Fault) -> None:
-        """One cell. A fleet that is lost before the fault is no result, and is tried once more."""
+        """One cell. A fleet that is lost on the way is no result: it is made anew, and the cell is tried once more."""
         for attempt in range(ATTEMPTS):
             try:
                 cell = self._ready().cell(step, fault)
-            except FleetLostError as lost:
-                print(f"  the fleet is lost, attempt {attempt + 1}: {lost}", flush=True)
+            except (*LOST, OSError) as lost:
+                print(f"  the fleet is lost, attempt {attempt + 1}: {type(lost).__name__}: {lost}", flush=True)
                 fleet.remove_fleet()
                 self._runner = None
                 continue

@@ -13,7 +13,8 @@ from tests.hosts.state import run_as_root
 from tests.integration.host import Host
 
 BOOT_SECONDS = 90
-SPARE_MEGABYTES = 1024
+MEGABYTES = 1024
+KEPT = ("shared", "venvs")
 DISK = "/var/tmp/disk"
 
 
@@ -74,7 +75,7 @@ def _await_boot(host: Host) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class SmallDisk:
-    """One file system of its own for all that a deploy writes to; uploads stay where they are.
+    """One file system of its own for what a deploy writes to; uploads and virtual environments stay where they are.
 
     It is laid and lifted while nothing is written: what is on it goes there and comes back.
     """
@@ -86,15 +87,22 @@ class SmallDisk:
     def _directories(self) -> tuple[str, ...]:
         return f"/srv/{self.app}", f"/var/lib/slipway/{self.app}", f"/etc/{self.app}"
 
+    def _move(self, source: str, target: str, *, verb: str) -> str:
+        kept = " ".join(f"-not -name {name}" for name in KEPT)
+        return f"cd {source}; find . -mindepth 1 -maxdepth 1 {kept} -exec {verb} {target} {{}} +; cd /"
+
     def lay(self) -> None:
         """Move onto it."""
-        shared = f"/srv/{self.app}/shared"
-        size = f"$(($(du -cm {' '.join(self._directories)} | tail -n 1 | cut -f 1) + {SPARE_MEGABYTES}))m"
-        lines = [f"set -e; mkdir -p {DISK}; mount -t tmpfs -o size={size},mode=0755 small {DISK}; mkdir {DISK}/shared"]
-        lines += [f"mount --bind {shared} {DISK}/shared"]
+        lines = [f"set -e; mkdir -p {DISK}; mount -t tmpfs -o size={MEGABYTES}m,mode=0755 small {DISK}"]
         for number, path in enumerate(self._directories):
-            lines.append(f"cp -a {path} {DISK}/{number}; mount --bind {DISK}/{number} {path}")
-        lines.append(f"mount --bind {DISK}/shared {shared}")
+            lines.append(f"mkdir {DISK}/{number}; chmod --reference {path} {DISK}/{number}")
+            lines.append(f"chown --reference {path} {DISK}/{number}")
+            lines.append(self._move(path, f"{DISK}/{number}", verb="cp -a -t"))
+        lines += [
+            f"mkdir {DISK}/{name} {DISK}/0/{name}; mount --bind /srv/{self.app}/{name} {DISK}/{name}" for name in KEPT
+        ]
+        lines += [f"mount --bind {DISK}/{number} {path}" for number, path in enumerate(self._directories)]
+        lines += [f"mount --bind {DISK}/{name} /srv/{self.app}/{name}" for name in KEPT]
         self.host.sh("\n".join(lines))
 
     def fill(self) -> None:
@@ -109,13 +117,10 @@ class SmallDisk:
         """Move back, if it was laid."""
         if self.host.try_sh(f"mountpoint -q {DISK}")[0] != 0:
             return
-        lines = [f"set -e; umount -l /srv/{self.app}/shared"]
+        lines = ["set -e", *(f"umount -l /srv/{self.app}/{name}" for name in KEPT)]
         for number, path in enumerate(self._directories):
-            kept = "-not -name shared" if number == 0 else ""
             lines.append(f"umount -l {path}")
-            lines.append(f"find {path} -mindepth 1 -maxdepth 1 {kept} -exec rm -rf {{}} +")
-            lines.append(
-                f"cd {DISK}/{number}; find . -mindepth 1 -maxdepth 1 {kept} -exec cp -a {{}} {path}/ \\;; cd /"
-            )
-        lines.append(f"umount -l {DISK}/shared; umount -l {DISK}; rm -rf {DISK}")
+            lines.append(self._move(path, "", verb="rm -rf"))
+            lines.append(self._move(f"{DISK}/{number}", path, verb="cp -a -t"))
+        lines += [*(f"umount -l {DISK}/{name}" for name in KEPT), f"umount -l {DISK}; rm -rf {DISK}"]
         self.host.sh("\n".join(lines))
