@@ -149,8 +149,9 @@ def _anywhere(_step: Step) -> bool:
 
 
 def _runs(step: Step) -> bool:
-    """The new release runs, or will in a moment."""
-    return step.after is None and STEPS.index(step) >= [one.name for one in STEPS].index("gate")
+    """The new release runs, and it is not yet too late to take it back."""
+    names = [one.name for one in STEPS]
+    return step.after is None and names.index("gate") <= names.index(step.name) <= names.index("prove")
 
 
 GONE = "what was being answered by a host that is gone, or was sent to it before the edge noticed"
