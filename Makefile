@@ -9,7 +9,7 @@ PREFIX ?= slipway
 SIZES ?= 1 5
 
 .DEFAULT_GOAL := help
-.PHONY: help env env-run env-oldest hosts-up hosts-down hosts-status demo demo-down test bench bench-backup bench-celery clean
+.PHONY: help env env-run env-oldest hosts-up hosts-down hosts-status demo demo-down test bench bench-backup bench-celery faults clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -49,6 +49,9 @@ bench-backup: env ## measure backups and their proof against pg_dump: SIZES="1 5
 
 bench-celery: env ## measure what becomes of tasks when their worker is replaced, in six ways
 	@python -m tests.bench.celery
+
+faults: env ## break the production fleet at every step of a deploy: ONLY="step=gate fault=disk_full" RESUME=1
+	@python -m tests.faults $(addprefix --only ,$(ONLY)) $(if $(RESUME),--resume)
 
 clean: ## remove everything that was made inside the checkout
 	@rm -rf .build tests/output

@@ -182,6 +182,45 @@ def planted(get_response):
     return answer
 '''
 
+ON_DEMAND = """
+
+MIDDLEWARE = ["board.planted.misbehave", *MIDDLEWARE]
+"""
+
+MISBEHAVES = '''# SPDX-License-Identifier: GPL-3.0-or-later
+"""Misbehaves from the moment on that a file among the uploads says how."""
+
+import itertools
+import time
+from pathlib import Path
+
+from django.conf import settings
+from django.http import HttpResponse
+
+ASKED = Path(settings.MEDIA_ROOT) / ".planted"
+LEAKS_ONE_IN = 50
+SLOW_SECONDS = 1.5
+
+
+def misbehave(get_response):
+    """A middleware before all others. What is broken does not pass for healthy, what leaks or is slow does."""
+    numbers = itertools.count(1)
+
+    def answer(request):
+        try:
+            how = ASKED.read_text().strip()
+        except OSError:
+            how = ""
+        if request.path == "/health" and how != "broken":
+            return get_response(request)
+        if how == "broken" or (how == "leaking" and next(numbers) % LEAKS_ONE_IN == 0):
+            return HttpResponse("the fault was planted", status=500)
+        time.sleep(SLOW_SECONDS if how == "slow" else 0)
+        return get_response(request)
+
+    return answer
+'''
+
 HEALTH = "database, broker = database_state(), broker_state()"
 
 FAULTS: Mapping[str, Fault] = {
@@ -250,6 +289,11 @@ FAULTS: Mapping[str, Fault] = {
         summary="/health, the pages and the header X-Slipway-Release name another release",
         append={"board/settings.py": WRONG_RELEASE},
         write={"board/planted.py": WRONG_HEADER},
+    ),
+    "misbehaves-on-demand": Fault(
+        summary="works until MEDIA_ROOT/.planted says broken, slow, or leaking (2 % of all requests fail)",
+        append={"board/settings.py": ON_DEMAND},
+        write={"board/planted.py": MISBEHAVES},
     ),
 }
 

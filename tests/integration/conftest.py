@@ -15,7 +15,7 @@ import pytest
 
 from tests.integration.controller import Controller
 from tests.integration.host import Host
-from tests.integration.site import Site, bring_up, make_site, take_down
+from tests.integration.site import Site, bring_up, make_production, make_site, plant, take_down
 
 MakeSite = Callable[..., Site]
 
@@ -51,6 +51,19 @@ def staging_site(staging_hosts: Mapping[str, Host], tmp_path_factory: pytest.Tem
         )
 
     return make
+
+
+@pytest.fixture(scope="session")
+def planted() -> dict[str, str]:
+    """The secrets of the production fleet."""
+    return plant()
+
+
+@pytest.fixture(scope="session")
+def production(tmp_path_factory: pytest.TempPathFactory, planted: Mapping[str, str]) -> Iterator[Site]:
+    """The production fleet; the tests of faults take it over from those of what an operator does every day."""
+    for hosts in fleet_of("production"):
+        yield make_production(tmp_path_factory.mktemp("production"), hosts, planted=planted)
 
 
 @pytest.fixture(scope="session")

@@ -150,6 +150,11 @@ class Started:
     def running(self) -> bool:
         return self._process.poll() is None
 
+    @property
+    def pid(self) -> int:
+        """Of the program itself, which leads its process group."""
+        return self._process.pid
+
     def kill(self) -> None:
         """End it and all its children at once, as a power cut would."""
         os.killpg(self._process.pid, signal.SIGKILL)

@@ -37,22 +37,29 @@ def variable(environment: str, name: str) -> str:
     return found.group(1) if found else ""
 
 
-def unit(name: str) -> dict[str, str]:
-    """State and release of a unit's main process."""
-    words = ["systemctl", "show", "--property=ActiveState,MainPID", name]
-    found = dict(line.split("=", 1) for line in subprocess.check_output(words, text=True).splitlines() if line)
-    release = ""
-    if found["MainPID"] != "0":
-        # The old slot's processes may end between the question and the look.
-        with (
-            contextlib.suppress(FileNotFoundError, ProcessLookupError),
-            open(f"/proc/{found['MainPID']}/environ", "rb") as stream,
-        ):
-            given = stream.read().split(b"\0")
-            release = next((one[16:].decode() for one in given if one.startswith(b"SLIPWAY_RELEASE=")), "")
+def main_release(pid: str) -> str:
+    """The release that a process was started with; '' when it is gone."""
+    # The old slot's processes may end between the question and the look.
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError), open(f"/proc/{pid}/environ", "rb") as stream:
+        given = stream.read().split(b"\0")
+        return next((one[16:].decode() for one in given if one.startswith(b"SLIPWAY_RELEASE=")), "")
+    return ""
+
+
+def units(names: list[str]) -> dict[str, dict[str, str]]:
+    """State and release of the units' main processes, by two questions for all of them."""
+    if not names:
+        return {}
+    words = ["systemctl", "show", "--property=ActiveState,MainPID", *names]
+    shown = subprocess.check_output(words, text=True).strip().split("\n\n")
     # Not by UnitFileState, which systemd remembers until it reads its files again.
-    asked = subprocess.run(["systemctl", "is-enabled", name], stdout=subprocess.PIPE, text=True, check=False)
-    return {"active": found["ActiveState"], "enabled": asked.stdout.strip(), "release": release}
+    asked = subprocess.run(["systemctl", "is-enabled", *names], stdout=subprocess.PIPE, text=True, check=False)
+    found = {}
+    for name, block, enabled in zip(names, shown, asked.stdout.splitlines(), strict=True):
+        state = dict(line.split("=", 1) for line in block.splitlines())
+        release = main_release(state["MainPID"]) if state["MainPID"] != "0" else ""
+        found[name] = {"active": state["ActiveState"], "enabled": enabled, "release": release}
+    return found
 
 
 def look(app: str) -> dict[str, Any]:
@@ -62,16 +69,15 @@ def look(app: str) -> dict[str, Any]:
         os.readlink(f"{home}/route/{name}").split("/")[-2] for name in names(f"{home}/route") if name.endswith(".sock")
     )
     slots = {}
+    there = [one for one in ("web", "worker", "beat") if os.path.exists(f"/etc/systemd/system/{app}-{one}@.service")]
+    states = units([f"{app}-{process}@{slot}.service" for slot in ("blue", "green") for process in there])
     for slot in ("blue", "green"):
         environment = text(f"{etc}/slots/{slot}.env")
-        there = [
-            one for one in ("web", "worker", "beat") if os.path.exists(f"/etc/systemd/system/{app}-{one}@.service")
-        ]
         slots[slot] = {
             "release": link(f"{home}/slots/{slot}"),
             "says": variable(environment, "SLIPWAY_RELEASE"),
             "config": variable(environment, "SLIPWAY_CONFIG"),
-            "processes": {process: unit(f"{app}-{process}@{slot}.service") for process in there},
+            "processes": {process: states[f"{app}-{process}@{slot}.service"] for process in there},
         }
     return {
         "route": route,
@@ -84,6 +90,7 @@ def look(app: str) -> dict[str, Any]:
         "configs": names(f"{etc}/environments"),
         "ledger": [json.loads(line) for line in text(f"{state}/ledger.jsonl").splitlines()],
         "lease": json.loads(text(f"{state}/lease.json") or "null"),
+        "pending": json.loads(text(f"{state}/pending.json") or "null"),
     }
 
 

@@ -17,13 +17,14 @@ import yaml
 
 from tests.hosts import fleet, network, operations
 from tests.hosts.engine import require
-from tests.hosts.state import BUILD
+from tests.hosts.state import BUILD, CHECKOUT
 from tests.integration.controller import Controller, Run, Started
 from tests.integration.host import Host, Live
 from tests.integration.sources import Sources
 from tests.scenarios.ask import ask
 
 PREFIX = os.environ.get("SLIPWAY_PREFIX", "it")
+EXAMPLE = CHECKOUT / "inventories" / "production" / "group_vars" / "production.yml"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,3 +171,32 @@ def make_site(
         sources=Sources(directory / "sources"),
         controller=controller or Controller(),
     )
+
+
+def make_production(directory: Path, hosts: Mapping[str, Host], *, planted: Mapping[str, str], **settings: Any) -> Site:
+    """The fleet of the example inventory, with its settings; only secrets and paths are the caller's."""
+    example: dict[str, Any] = yaml.safe_load(EXAMPLE.read_text())
+    del example["webapp_source"]
+    return make_site(
+        app=example["webapp_name"],
+        environment="production",
+        directory=directory,
+        hosts=hosts,
+        edge="edge1",
+        settings={
+            **example,
+            "webapp_secrets": {"SECRET_KEY": planted["key"]},
+            "webapp_database_password": planted["database"],
+            "webapp_redis_password": planted["redis"],
+            "webapp_environment": {"BEAT_SECONDS": "1"},
+            "webapp_backup_database_url": (
+                f"postgresql://board_backup:{planted['backup']}@{hosts['db1'].address}/board"
+            ),
+            **settings,
+        },
+    )
+
+
+def plant() -> dict[str, str]:
+    """Secrets for the production fleet."""
+    return {name: secrets.token_hex(25) for name in ("key", "database", "redis", "backup")}

@@ -10,60 +10,21 @@ import secrets
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import pytest
-import yaml
-
-from tests.integration.conftest import fleet_of
-from tests.integration.controller import ROOT
 from tests.integration.host import Host, Live
-from tests.integration.site import Site, make_site
+from tests.integration.site import Site
 from tests.integration.test_redeploy import differences
 from tests.integration.test_secrets import forms, places_with
 from tests.load import LoadGenerator
 
-EXAMPLE = ROOT / "inventories" / "production" / "group_vars" / "production.yml"
 WEB = ("app1", "app2", "app3")
 APPLICATION = (*WEB, "worker1")
 OTHERS = ("edge1", "db1")
 VISITS = 60
-
-
-@pytest.fixture(scope="module")
-def planted() -> dict[str, str]:
-    """The secrets of the fleet."""
-    return {name: secrets.token_hex(25) for name in ("key", "database", "redis", "backup")}
-
-
-@pytest.fixture(scope="module")
-def production(tmp_path_factory: pytest.TempPathFactory, planted: Mapping[str, str]) -> Iterator[Site]:
-    """The fleet of the example inventory, with its settings; only secrets and paths are the test's."""
-    example: dict[str, Any] = yaml.safe_load(EXAMPLE.read_text())
-    own = {
-        "webapp_secrets": {"SECRET_KEY": planted["key"]},
-        "webapp_database_password": planted["database"],
-        "webapp_redis_password": planted["redis"],
-        "webapp_environment": {"BEAT_SECONDS": "1"},
-    }
-    for hosts in fleet_of("production"):
-        backup = f"postgresql://board_backup:{planted['backup']}@{hosts['db1'].address}/board"
-        site = make_site(
-            app=example["webapp_name"],
-            environment="production",
-            directory=tmp_path_factory.mktemp("production"),
-            hosts=hosts,
-            edge="edge1",
-            settings={
-                **{name: value for name, value in example.items() if name != "webapp_source"},
-                **own,
-                "webapp_backup_database_url": backup,
-            },
-        )
-        yield site
 
 
 def live(site: Site) -> Live:

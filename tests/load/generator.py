@@ -172,6 +172,10 @@ class LoadGenerator:
             raise LoadError("the load is still running: the report is there after the with block")
         return self._report
 
+    def now(self) -> float:
+        """The time on the clock of the report."""
+        return self._engine.tally.now()
+
     def wait_for(self, *, answers: int, timeout: float = 60.0) -> None:
         """Wait for so many further good answers."""
         wanted = self._engine.tally.answered.total() + answers

@@ -71,6 +71,7 @@ class Report:
     kinds: dict[str, Kind]
     failures: dict[str, int]
     examples: tuple[Example, ...]
+    failed_spans: tuple[tuple[float, float], ...]
     releases: tuple[Presence, ...]
     switches: tuple[Switch, ...]
     closed_sockets: dict[str, int]
@@ -154,6 +155,7 @@ def summarize(
         },
         failures=dict(tally.failures),
         examples=tuple(tally.examples),
+        failed_spans=tuple(tally.failed_spans),
         releases=tuple(presences(tally.sightings)),
         switches=tuple(switches(tally.sightings)),
         closed_sockets=dict(tally.closed_sockets),

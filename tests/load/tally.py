@@ -58,6 +58,8 @@ class Tally:
     latencies: dict[str, list[float]] = field(default_factory=dict)
     sightings: list[Sighting] = field(default_factory=list)
     examples: list[Example] = field(default_factory=list)
+    # When each failed request began and ended.
+    failed_spans: list[tuple[float, float]] = field(default_factory=list)
     closed_sockets: Counter[str] = field(default_factory=Counter)
     began: float = 0.0
 
@@ -90,6 +92,7 @@ class Tally:
     def _book_failure(self, failure: RequestError, *, kind: str, client: str, at: float) -> None:
         self.failed[kind] += 1
         self.failures[failure.name] += 1
+        self.failed_spans.append((round(at, 3), round(self.now(), 3)))
         if len(self.examples) < EXAMPLES:
             self.examples.append(
                 Example(kind=kind, failure=failure.name, detail=failure.detail[:500], client=client, at=round(at, 3))

@@ -82,6 +82,7 @@ def test_books_that_do_not_balance_are_refused(counts: tuple[int, int, int, dict
             kinds={"page": Kind(sent=sent, answered=answered, failed=failed, latency_ms=none)},
             failures=failures,
             examples=(),
+            failed_spans=(),
             releases=(),
             switches=(),
             closed_sockets={},

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What was counted: one cell for each step and fault, kept in .build/faults.json."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.integration.controller import BUILD
+
+RESULT = BUILD / "faults.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One fault at one step.
+
+    requests_excused: those of the failed ones that the fault itself takes from users, whatever a deploy does; and so
+    tasks_excused.
+    seconds_to_uniform: from the fault until every host that could be reached served one whole release, the same that
+    visitors got, and stayed so; None when that did not happen. seconds_after_return: the same from the moment on when
+    the fault had ended. healed: the next run ended well and left the fleet uniform, with nobody's hand in between.
+    ended: how the run that met the fault ended; 'killed', 'did not end', or its exit code. note: what went wrong.
+    """
+
+    step: str
+    fault: str
+    requests_sent: int = 0
+    requests_failed: int = 0
+    requests_excused: int = 0
+    notes_lost: int = 0
+    notes_doubled: int = 0
+    sockets: int = 0
+    tasks_sent: int = 0
+    tasks_lost: int = 0
+    tasks_excused: int = 0
+    tasks_doubled: int = 0
+    beats_overlapping: int = 0
+    seconds_without_beat: float = 0.0
+    seconds_to_uniform: float | None = None
+    seconds_after_return: float | None = None
+    served: str = ""
+    ended: str = ""
+    healed: bool = False
+    healed_by: str = ""
+    note: str = ""
+    seconds: float = 0.0
+
+    @property
+    def good(self) -> bool:
+        """Nothing was lost that could be kept."""
+        return (
+            self.requests_sent > 0
+            and self.requests_failed == self.requests_excused
+            and self.tasks_lost == self.tasks_excused
+            and self.notes_lost == self.notes_doubled == self.tasks_doubled == 0
+            and self.beats_overlapping == 0
+            and self.seconds_to_uniform is not None
+            and self.seconds_after_return is not None
+            and self.healed
+        )
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.step, self.fault
+
+
+class Book:
+    """The cells of one run of the matrix, or of several that go on where the last one ended."""
+
+    def __init__(self, path: Path = RESULT, *, resume: bool = False) -> None:
+        self._path = path
+        self.cells: dict[tuple[str, str], Cell] = {}
+        # Steps that the deploy does not have.
+        self.missing: set[str] = set()
+        if resume and path.exists():
+            data = json.loads(path.read_text())
+            self.cells = {cell.key: cell for cell in (Cell(**fields) for fields in data["cells"])}
+
+    def enter(self, cell: Cell) -> None:
+        """Add or replace a cell, and write all of them: a run that is cut short leaves what it has counted."""
+        self.cells[cell.key] = cell
+        data = {"cells": [dataclasses.asdict(one) for one in self.cells.values()], "missing": sorted(self.missing)}
+        partial = self._path.with_name(self._path.name + ".partial")
+        partial.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(json.dumps(data, indent=1) + "\n")
+        partial.replace(self._path)
+
+
+def excused(spans: Iterable[tuple[float, float]], *, window: tuple[float, float]) -> int:
+    """How many failed requests were under way at some moment of the window."""
+    begin, end = window
+    return sum(started <= end and ended >= begin for started, ended in spans)
+
+
+def read(path: Path = RESULT) -> dict[str, Any]:
+    """What was written; says how to get it."""
+    if not path.exists():
+        raise FileNotFoundError(f"There is no {path}. Run: make faults")
+    data: dict[str, Any] = json.loads(path.read_text())
+    return data

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The steps of a deploy, as a table: which task of the playbook each of them is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """A moment of a deploy: before the ``nth`` task of such a name begins, or ``after`` so many seconds of it."""
+
+    name: str
+    task: str
+    nth: int = 1
+    after: float | None = None
+    # There must be something pending, or the task does nothing.
+    migrates: bool = False
+    # The application is served by Uvicorn, and some visitors keep a WebSocket open.
+    sockets: bool = False
+
+
+# In the order in which they happen. "in" is in the middle of it: modules take some tenths of a second to start.
+STEPS = (
+    Step(name="preflight", task=r"^Preflight \| see what every host serves"),
+    Step(name="lease", task=r"^Lease \| take it"),
+    Step(name="stage", task=r"^Stage \|"),
+    Step(name="in_stage", task=r"^Stage \|", after=1.0),
+    Step(name="plan", task=r"^Plan \| what is pending", migrates=True),
+    Step(name="in_protect", task=r"^Protect \| a backup", after=2.0, migrates=True),
+    Step(name="migrate", task=r"^Migrate \| what must come before", migrates=True),
+    Step(name="in_migrate", task=r"^Migrate \| what must come before", after=0.6, migrates=True),
+    Step(name="arm", task=r"^Arm \|"),
+    Step(name="in_arm", task=r"^Arm \|", after=0.3),
+    Step(name="start", task=r"^Start \|"),
+    Step(name="in_start", task=r"^Start \|", after=1.0),
+    Step(name="gate", task=r"^Gate \|"),
+    # Two batches: the canary, and all others with the worker.
+    Step(name="switch_1", task=r"^Switch \|"),
+    Step(name="in_switch_1", task=r"^Switch \|", after=0.3),
+    Step(name="judge_1", task=r"^Judge \|"),
+    Step(name="switch_2", task=r"^Switch \|", nth=2),
+    Step(name="in_switch_2", task=r"^Switch \|", nth=2, after=0.3),
+    Step(name="hand_over", task=r"^Hand over \|", nth=2),
+    Step(name="in_hand_over", task=r"^Hand over \|", nth=2, after=0.5),
+    Step(name="judge_2", task=r"^Judge \|", nth=2),
+    Step(name="prove", task=r"^Prove \|"),
+    Step(name="committing", task=r"^Commit \|"),
+    Step(name="in_committing", task=r"^Commit \|", after=0.3),
+    Step(name="committed", task=r"^Commit \|", nth=2),
+    Step(name="in_committed", task=r"^Commit \|", nth=2, after=0.3),
+    Step(name="prune", task=r"^Commit \|", nth=3),
+    Step(name="lease_given_back", task=r"^Lease \| give it back"),
+    Step(name="switch_with_websockets", task=r"^Switch \|", sockets=True),
+)
+BY_NAME = {step.name: step for step in STEPS}

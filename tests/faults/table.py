@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The cells for people: a Markdown table in docs/faults.md, between two lines that stay."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from tests.faults import faults, steps
+from tests.faults.record import Cell
+from tests.integration.controller import ROOT
+
+PAGE = ROOT / "docs" / "faults.md"
+BEGIN = "<!-- begin: python -m tests.faults table -->"
+END = "<!-- end -->"
+NUMBERS = ("requests sent", "failed", "tasks sent", "lost", "doubled", "s without beat", "s to uniform")
+HEAD = (
+    f"| step | fault | {' | '.join(NUMBERS)} | healed by | |\n"
+    f"| --- | --- | {' | '.join(['---:'] * len(NUMBERS))} | --- | --- |"
+)
+
+
+def seconds(value: float | None) -> str:
+    return "never" if value is None else f"{value:.0f}"
+
+
+def with_excused(count: int, excused: int) -> str:
+    """With those apart that nobody can spare users."""
+    return f"{count} ({excused})" if excused else str(count)
+
+
+def row(cell: Cell) -> str:
+    words = (
+        cell.step.replace("_", " "),
+        cell.fault.replace("_", " "),
+        str(cell.requests_sent),
+        with_excused(cell.requests_failed, cell.requests_excused),
+        str(cell.tasks_sent),
+        with_excused(cell.tasks_lost, cell.tasks_excused),
+        str(cell.tasks_doubled),
+        f"{cell.seconds_without_beat:.0f}",
+        seconds(cell.seconds_to_uniform),
+        cell.healed_by if cell.healed else f"not by {cell.healed_by or 'anything'}",
+        "" if cell.good else "bad",
+    )
+    return f"| {' | '.join(words)} |"
+
+
+def summary(cells: Sequence[Cell]) -> str:
+    """The sum in one sentence."""
+    took = [cell.seconds_to_uniform for cell in cells if cell.seconds_to_uniform is not None]
+    worst = max(took, default=0.0)
+    return (
+        f"{len(cells)} cells, {sum(cell.good for cell in cells)} of them good. Requests: sent"
+        f" {sum(cell.requests_sent for cell in cells)}, failed {sum(cell.requests_failed for cell in cells)}, of which"
+        f" {sum(cell.requests_excused for cell in cells)} by the fault itself. Tasks: sent"
+        f" {sum(cell.tasks_sent for cell in cells)}, lost {sum(cell.tasks_lost for cell in cells)}, doubled"
+        f" {sum(cell.tasks_doubled for cell in cells)}. Uniform after {worst:.0f} s at the most; never in"
+        f" {sum(cell.seconds_to_uniform is None for cell in cells)}. Healed by the next run:"
+        f" {sum(cell.healed for cell in cells)}."
+    )
+
+
+def legend() -> list[str]:
+    """What each fault is, and what it takes from users by itself."""
+    lines = ["| fault | what happens | what is lost whatever a deploy does |", "| --- | --- | --- |"]
+    for fault in faults.FAULTS:
+        limit = "" if fault.excused_seconds is None else f", for {fault.excused_seconds:.0f} s"
+        excuse = "; ".join(part for part in (fault.excuse and fault.excuse + limit, fault.task_excuse) if part)
+        lines.append(f"| {fault.name.replace('_', ' ')} | {fault.what} | {excuse or 'nothing'} |")
+    return lines
+
+
+def ordered(cells: Iterable[Cell]) -> list[Cell]:
+    """By fault, and by step within it, as the two tables have them."""
+    places = [list(steps.BY_NAME), list(faults.BY_NAME)]
+    return sorted(cells, key=lambda cell: (places[1].index(cell.fault), places[0].index(cell.step)))
+
+
+def markdown(cells: Iterable[Cell]) -> str:
+    """All that stands between the two lines."""
+    known = ordered(cells)
+    notes = [
+        f"- {cell.step.replace('_', ' ')}, {cell.fault.replace('_', ' ')}: {cell.note}" for cell in known if cell.note
+    ]
+    parts = [summary(known), "\n".join([HEAD, *map(row, known)]), "\n".join(legend())]
+    return "\n\n".join([*parts, "\n".join(notes)] if notes else parts)
+
+
+def write(cells: Iterable[Cell], *, page: Path = PAGE) -> None:
+    """Put them into the page."""
+    text = page.read_text()
+    before, found, rest = text.partition(BEGIN)
+    _old, ended, after = rest.partition(END)
+    if not found or not ended:
+        raise ValueError(f"{page} has no lines {BEGIN!r} and {END!r}: put them back where the table belongs.")
+    page.write_text(f"{before}{BEGIN}\n\n{markdown(cells)}\n\n{END}{after}")
