@@ -14,6 +14,8 @@ from ansible_collections.slipway.webapp.plugins.module_utils._layout import NAME
 from ansible_collections.slipway.webapp.plugins.module_utils._settings import Problem, shown
 from ansible_collections.slipway.webapp.plugins.module_utils._settings_database import RULES as DATABASE_RULES
 from ansible_collections.slipway.webapp.plugins.module_utils._settings_database import check_database
+from ansible_collections.slipway.webapp.plugins.module_utils._settings_smoke import RULES as SMOKE_RULES
+from ansible_collections.slipway.webapp.plugins.module_utils._settings_smoke import check_smoke
 
 LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 DOTTED = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*"
@@ -155,6 +157,7 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "webapp_database_name": (_matches(r"[a-z_][a-z0-9_-]{0,62}"), "a name of lower-case letters, digits, _ and -"),
     "webapp_database_user": (_matches(r"[a-z_][a-z0-9_-]{0,62}"), "a name of lower-case letters, digits, _ and -"),
     **DATABASE_RULES,
+    **SMOKE_RULES,
 }
 
 
@@ -164,7 +167,8 @@ def check_rules(values: Mapping[str, Any], *, host: str) -> list[Problem]:
     for name, (good, expected) in RULES.items():
         if name in values and not good(values[name]):
             problems.append(Problem(name, shown(values[name], secret=name in HIDDEN), expected, host))
-    for check in (_check_aliases, _check_variables, _check_secret_texts, _check_urls, _check_repeats, check_database):
+    parts = (_check_aliases, _check_variables, _check_secret_texts, _check_urls, _check_repeats)
+    for check in (*parts, check_database, check_smoke):
         problems.extend(check(values, host))
     return problems
 
