@@ -101,7 +101,8 @@ def junit(outcomes: Sequence[Outcome], *, suite: str, at: str, properties: Mappi
             failure.text = _clean(f"{one.what}: {one.why}")
         if one.output:
             ElementTree.SubElement(case, "system-out").text = _clean(one.output)
-    return ElementTree.tostring(root, encoding="utf-8", xml_declaration=True) + b"\n"
+    text: bytes = ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
+    return text + b"\n"
 
 
 def write_junit(path: str, data: bytes) -> None:
