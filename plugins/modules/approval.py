@@ -8,7 +8,7 @@ DOCUMENTATION = r"""
 ---
 module: approval
 short_description: Ask whether a release may go live
-version_added: "0.2.0"
+version_added: "0.1.0"
 author: The slipway.webapp contributors (@slipway-webapp)
 description:
   - Asks once for all hosts, on the terminal of the run, and says what was answered. V(yes) and the release's id

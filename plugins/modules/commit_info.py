@@ -8,7 +8,7 @@ DOCUMENTATION = r"""
 ---
 module: commit_info
 short_description: See the commits between the live release and a new one
-version_added: "0.2.0"
+version_added: "0.1.0"
 author: The slipway.webapp contributors (@slipway-webapp)
 description:
   - Lists the commits that a deploy would bring, and how many it would take back. Runs where the source is, on the

@@ -8,7 +8,7 @@ DOCUMENTATION = r"""
 ---
 module: smoke
 short_description: Ask what users ask, at the public address
-version_added: "0.2.0"
+version_added: "0.1.0"
 author: The slipway.webapp contributors (@slipway-webapp)
 description:
   - Sends a list of requests to the public address, some of them at a time, and judges each answer by its status, its
