@@ -290,9 +290,9 @@ def _member_kind(info: tarfile.TarInfo) -> str:
         raise refused(info.name, names.get(info.type, f"a member of type {info.type!r}")) from None
 
 
-def inspect(path: str, *, limits: Limits) -> int:
-    """Check every member of an archive without unpacking; the number of files and links."""
-    return sum(1 for _name, kind, _info, _archive in members(path, limits=limits) if kind != "directory")
+def inspect(path: str, *, limits: Limits) -> list[str]:
+    """Check every member of an archive without unpacking; the names of its files and links."""
+    return [name for name, kind, _info, _archive in members(path, limits=limits) if kind != "directory"]
 
 
 def unpack(path: str, target: str, *, limits: Limits, uid: int = -1, gid: int = -1) -> int:

@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Callable
 
@@ -54,6 +54,13 @@ class Artifact:
     version: str = ""
     commit: str = ""
     left_out: Mapping[str, str] = field(default_factory=dict)
+    migrations: tuple[str, ...] = ()
+
+
+def migration_files(names: Iterable[str]) -> tuple[str, ...]:
+    """Those of a tree's files that Django or Alembic take for migrations, by where they are."""
+    pattern = r"(.*/)?(migrations|versions)/(?!__init__\.py$)[^/]+\.py"
+    return tuple(sorted(name for name in names if re.fullmatch(pattern, name)))
 
 
 def release_id(*, sha256: str, recipe: Mapping[str, str], version: str = "") -> str:
@@ -114,16 +121,16 @@ def obtain(wish: Wish, *, git: _source.Git, fetch: Fetch, check_mode: bool = Fal
     kind = checked(wish)
     known = os.path.join(wish.destination, f"{wish.sha256}.tar.gz")
     if wish.sha256 and os.path.exists(known) and sha256_of(known) == wish.sha256:
-        return _described(wish, known, files=inspect(known, limits=wish.limits)), False
+        return _described(wish, known, names=inspect(known, limits=wish.limits)), False
     with _scratch(wish.destination, keep=not check_mode) as scratch:
         candidate = os.path.join(scratch, "artifact.tar.gz")
         if kind in (_source.PACKED, _source.DOWNLOAD):
             tree = _source.Tree(entries=())
-            files = _bring(wish, kind, candidate, fetch)
+            names = _bring(wish, kind, candidate, fetch)
         else:
             tree = _tree(wish, kind, git, scratch)
-            files = _pack(wish, tree, candidate)
-        artifact = _described(wish, candidate, files=files, tree=tree)
+            names = _pack(wish, tree, candidate)
+        artifact = _described(wish, candidate, names=names, tree=tree)
         changed = not os.path.exists(artifact.path)
         if changed and not check_mode:
             os.replace(candidate, artifact.path)
@@ -158,7 +165,7 @@ def _tree(wish: Wish, kind: str, git: _source.Git, scratch: str) -> _source.Tree
     return _source.Tree(entries=tree.entries, left_out=tree.left_out, commit=commit)
 
 
-def _pack(wish: Wish, tree: _source.Tree, candidate: str) -> int:
+def _pack(wish: Wish, tree: _source.Tree, candidate: str) -> list[str]:
     if not tree.entries:
         raise SlipwayError(
             "There is nothing to pack",
@@ -167,10 +174,11 @@ def _pack(wish: Wish, tree: _source.Tree, candidate: str) -> int:
             next_step="correct webapp_source",
         )
     with open(candidate, "wb") as stream:
-        return pack(tree.entries, stream, limits=wish.limits).files
+        pack(tree.entries, stream, limits=wish.limits)
+    return [entry.name for entry in tree.entries]
 
 
-def _bring(wish: Wish, kind: str, candidate: str, fetch: Fetch) -> int:
+def _bring(wish: Wish, kind: str, candidate: str, fetch: Fetch) -> list[str]:
     if kind == _source.DOWNLOAD:
         fetch(wish.source, candidate)
     else:
@@ -186,13 +194,14 @@ def _bring(wish: Wish, kind: str, candidate: str, fetch: Fetch) -> int:
     return inspect(candidate, limits=wish.limits)
 
 
-def _described(wish: Wish, path: str, *, files: int, tree: _source.Tree | None = None) -> Artifact:
+def _described(wish: Wish, path: str, *, names: Sequence[str], tree: _source.Tree | None = None) -> Artifact:
     sha256 = wish.sha256 or sha256_of(path)
     return Artifact(
         path=os.path.join(wish.destination, f"{sha256}.tar.gz"),
         sha256=sha256,
         size=os.path.getsize(path),
-        files=files,
+        files=len(names),
+        migrations=migration_files(names),
         release=release_id(sha256=sha256, recipe=wish.recipe, version=wish.version),
         version=wish.version,
         commit=tree.commit if tree else "",
@@ -213,6 +222,7 @@ def as_result(artifact: Artifact, *, changed: bool, most: int = 50) -> dict[str,
         "files": artifact.files,
         "version": artifact.version,
         "commit": artifact.commit,
+        "migrations": list(artifact.migrations),
         "release": artifact.release,
         "left_out": [{"name": name, "rule": artifact.left_out[name]} for name in names[:most]],
         "left_out_count": len(names),

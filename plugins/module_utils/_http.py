@@ -122,11 +122,14 @@ class _Deadline:
 
 @dataclass(frozen=True)
 class HttpAsker:
-    """Asks a target by GET."""
+    """Asks a target. Of an answer's body at most ``longest`` bytes are read."""
 
     target: Target
     headers: Mapping[str, str] = field(default_factory=dict)
     context: ssl.SSLContext | None = None
+    method: str = "GET"
+    body: bytes = b""
+    longest: int = _LONGEST_BODY
 
     def ask(self, *, timeout: float) -> Answer:
         late = f"no complete answer within {timeout:.1f} s"
@@ -164,14 +167,16 @@ class HttpAsker:
             "User-Agent": "slipway-health",
             "Connection": "close",
         }
-        connection.request("GET", self.target.path, headers={**own, **self.headers})
+        given = {name.lower() for name in self.headers}
+        headers = {**{name: value for name, value in own.items() if name.lower() not in given}, **self.headers}
+        connection.request(self.method, self.target.path, body=self.body or None, headers=headers)
         response = connection.getresponse()
-        body = response.read(_LONGEST_BODY).decode("utf-8", "replace")
-        if response.length and len(body) < _LONGEST_BODY:
+        body = response.read(self.longest)
+        if response.length and len(body) < self.longest:
             return Answer(error=f"the answer ended {response.length} bytes early")
         if not body and response.length is None and not response.chunked and response.status not in (204, 304):
             return Answer(error="the answer ended before its body began")
-        return self._answer(response, body)
+        return self._answer(response, body.decode("utf-8", "replace"))
 
     @staticmethod
     def _answer(response: http.client.HTTPResponse, body: str) -> Answer:

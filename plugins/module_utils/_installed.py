@@ -21,7 +21,10 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class Record:
-    """The content of ``release.json``. ``lock_hash`` names the environment; ``created`` is ISO 8601 in UTC."""
+    """The content of ``release.json``. ``lock_hash`` names the environment; ``created`` is ISO 8601 in UTC.
+
+    ``commit`` is what was packed, or ''.
+    """
 
     id: str
     version: str
@@ -32,6 +35,7 @@ class Record:
     lock_hash: str
     files: int
     collection: str
+    commit: str = ""
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -44,6 +48,7 @@ class Record:
             "lock": {"kind": self.lock_kind, "hash": self.lock_hash},
             "files": self.files,
             "collection": self.collection,
+            "commit": self.commit,
         }
 
 
@@ -63,6 +68,7 @@ def read_record(path: str) -> Record | None:
             lock_hash=str(value["lock"]["hash"]),
             files=int(value["files"]),
             collection=str(value["collection"]),
+            commit=str(value.get("commit", "")),  # earlier versions did not record it
         )
     except (KeyError, TypeError, ValueError) as error:
         raise SlipwayError(f"{path}/{RECORD} is damaged", found=f"{type(error).__name__}: {error}") from error
@@ -158,6 +164,7 @@ def describe(one: Installed | None) -> dict[str, Any] | None:
         "lock": {"kind": record.lock_kind, "hash": record.lock_hash} if record else None,
         "venv": os.path.normpath(os.path.join(one.path, venv_link(record.lock_hash))) if record else "",
         "files": record.files if record else 0,
+        "commit": record.commit if record else "",
     }
 
 

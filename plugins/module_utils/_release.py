@@ -34,6 +34,7 @@ class Wish:
     release: str
     sha256: str
     version: str = ""
+    commit: str = ""
     python: str = "/usr/bin/python3"
     settings_module: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)

@@ -252,6 +252,7 @@ class Builder:
             lock_hash=self._lock_hash,
             files=self.files,
             collection=VERSION,
+            commit=self.wish.commit,
         )
         _write_json(os.path.join(partial, RECORD), record.as_json(), gid=self.ports.owner.gid)
         self._sync(partial)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -207,6 +208,9 @@ def check_files(values: Mapping[str, Any], *, needs: Sequence[str], kind_of: Cal
                 problems.append(Problem(name, found, "a file on the controller, as webapp_tls is given"))
         elif path:
             problems.append(Problem(name, "a file that nobody uses", "webapp_tls: given beside it"))
+    report = values["webapp_smoke_junit"]
+    if report and kind_of(os.path.dirname(report)) != "directory":
+        problems.append(Problem("webapp_smoke_junit", shown(report), "a path in a directory that exists"))
     if "source" in needs:
         problems += _check_source(values, kind_of)
     return problems

@@ -147,6 +147,12 @@ commit:
     repository.
   type: str
   returned: success
+migrations:
+  description: The files in it that look like migrations of Django or Alembic.
+  type: list
+  elements: str
+  returned: success
+  sample: [notes/migrations/0002_note_mood.py]
 release:
   description: The id of the release that this artifact and recipe give.
   type: str

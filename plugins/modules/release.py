@@ -45,6 +45,10 @@ options:
     description: The version, to be recorded.
     type: str
     default: ''
+  commit:
+    description: The commit that was packed, to be recorded.
+    type: str
+    default: ''
   artifact:
     description: The packed artifact on the controller.
     type: path
@@ -193,6 +197,9 @@ release:
     files:
       description: How many files its artifact holds.
       type: int
+    commit:
+      description: The commit that was packed, or an empty text.
+      type: str
 checks:
   description: The last lines that C(check --deploy) and C(collectstatic) printed, when they ran.
   type: list
@@ -230,6 +237,7 @@ def spec() -> dict[str, Any]:
         "state": {"type": "str", "choices": ["present", "absent", "pruned"], "default": "present"},
         "release": {"type": "str"},
         "version": {"type": "str", "default": ""},
+        "commit": {"type": "str", "default": ""},
         "artifact": {"type": "path"},
         "sha256": {"type": "str"},
         "python": {"type": "path", "default": "/usr/bin/python3"},
@@ -267,6 +275,7 @@ def wish_of(given: dict[str, Any]) -> Wish:
         release=given["release"],
         sha256=given["sha256"],
         version=given["version"],
+        commit=given["commit"],
         python=given["python"],
         settings_module=given["settings_module"],
         environment=environment,

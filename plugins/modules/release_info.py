@@ -79,6 +79,9 @@ releases:
     files:
       description: How many files its artifact holds.
       type: int
+    commit:
+      description: The commit that was packed, or an empty text.
+      type: str
 unfinished:
   description: Releases that somebody began to build or to remove.
   type: list

@@ -136,6 +136,7 @@ def settings_of(app: str, *, domain: str, directory: Path, edge: Host) -> dict[s
         "webapp_settings_module": "board.settings",
         "webapp_secrets": {"SECRET_KEY": secrets.token_hex(30)},
         "webapp_celery": "board",
+        "webapp_approval": False,
         "webapp_worker_concurrency": 1,
         "webapp_public_address": edge.address,
         "webapp_artifact_directory": str(directory / "artifacts"),

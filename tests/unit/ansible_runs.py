@@ -46,6 +46,29 @@ def playbook(
     settings: Mapping[str, str] | None = None,
 ) -> Run:
     """Run a playbook by name or path in ``cwd``, with an inventory that is written there."""
+    command, environment = prepared(name, *options, cwd=cwd, inventory=inventory, callback=callback, settings=settings)
+    done = subprocess.run(
+        command,
+        cwd=cwd,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    return Run(done.returncode, done.stdout, done.stderr)
+
+
+def prepared(
+    name: str,
+    *options: str,
+    cwd: Path,
+    inventory: Mapping[str, Any] | None = None,
+    callback: str = "slipway.webapp.story",
+    settings: Mapping[str, str] | None = None,
+) -> tuple[list[str], dict[str, str]]:
+    """The words and the environment of such a run."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
     environment |= {
         "ANSIBLE_HOME": str(cwd / ".ansible"),
@@ -60,17 +83,7 @@ def playbook(
     if inventory is not None:
         (cwd / "hosts.yml").write_text(yaml.safe_dump(dict(inventory), sort_keys=False))
         command += ["-i", str(cwd / "hosts.yml")]
-    done = subprocess.run(
-        command,
-        cwd=cwd,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=SECONDS,
-        check=False,
-    )
-    return Run(done.returncode, done.stdout, done.stderr)
+    return command, environment
 
 
 def local(**variables: Any) -> dict[str, Any]:

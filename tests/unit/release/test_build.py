@@ -54,6 +54,7 @@ def test_a_build_from_nothing(host: Host) -> None:
         "python": "3.12",
         "lock": {"kind": "requirements.txt", "hash": there.record.lock_hash if there.record else ""},
         "files": 3,
+        "commit": "",
         "collection": "0.1.0",
     }
     assert sorted(os.listdir(host.layout.static)) == ["app.111.css", "robots.txt"]

@@ -14,6 +14,7 @@ from ansible_collections.slipway.webapp.plugins.module_utils._settings_rules imp
     is_address,
     is_placeholder,
 )
+from ansible_collections.slipway.webapp.plugins.module_utils._settings_smoke import RULES as SMOKE_RULES
 
 # name: (refused, accepted); every rule is in the table.
 TABLE: dict[str, tuple[list[Any], list[Any]]] = {
@@ -75,7 +76,7 @@ TABLE: dict[str, tuple[list[Any], list[Any]]] = {
 
 
 def test_the_table_holds_every_rule() -> None:
-    assert set(TABLE) | set(DATABASE_RULES) | {"webapp_prometheus_url"} == set(RULES)
+    assert set(TABLE) | set(DATABASE_RULES) | set(SMOKE_RULES) | {"webapp_prometheus_url"} == set(RULES)
 
 
 @pytest.mark.parametrize(("name", "value"), [(name, value) for name, (bad, _good) in TABLE.items() for value in bad])
