@@ -86,7 +86,7 @@ class Settler:
             _transaction.write(self.layout, replace(begun, state=COMMITTED))
         self._record(begun, outcome="succeeded")
         waits = bool((begun.database or {}).get("waiting"))
-        # What waits for the old release to go makes it useless: then it goes at once, and the last task of its worker, too.
+        # What waits for the old release to go makes it useless: then it goes at once, and its worker's last task, too.
         self._stop(other_slot(begun.slot), after=0 if waits else begun.warm, wait=waits)
         self._over()
 

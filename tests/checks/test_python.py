@@ -31,6 +31,7 @@ def test_mypy_on_what_runs_on_the_controller() -> None:
 def test_mypy_on_the_programs() -> None:
     tools.run("mypy", "--python-version=3.11", "-p", "slipway_backup")
     tools.run("mypy", "--python-version=3.10", "-p", "slipway_migrate")
+    tools.run("mypy", "--python-version=3.11", "-p", "slipway_settle")
 
 
 def test_mypy_on_the_tools_of_the_tests() -> None:

@@ -16,13 +16,14 @@ USAGE = 2
 
 
 def _say(line: str) -> None:
-    print(line, flush=True)
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
 
 
 def main() -> int:
     """Settle what was begun on this host; 0 when it is over, also when there was nothing."""
     if len(sys.argv) != 2:
-        print("usage: slipway-settle APPLICATION", file=sys.stderr)
+        sys.stderr.write("usage: slipway-settle APPLICATION\n")
         return USAGE
     try:
         settler = _settle.Settler(
@@ -30,6 +31,6 @@ def main() -> int:
         )
         settler.wait_and_settle(lambda begun: _peers.ask_all(begun.peers, domain=begun.domain))
     except SlipwayError as error:
-        print(error, file=sys.stderr)
+        sys.stderr.write(f"{error}\n")
         return 1
     return 0
