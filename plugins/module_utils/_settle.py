@@ -171,7 +171,7 @@ class Settler:
             over = self.settle(ask, why=why)
             # Where only this host was restarted, whoever conducts the run still needs the lease.
             if begun.lease and dead:
-                _lease.release(self.layout, owner=begun.run, now=self.clock.now())
+                _lease.abandon(self.layout, owner=begun.run)
         except (SlipwayError, OSError) as error:
             self.tell(str(error))
             return False

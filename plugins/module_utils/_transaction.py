@@ -179,8 +179,12 @@ def extend(layout: Layout, *, run: str, clock: Clock, seconds: int = 0) -> Begun
 def _extend(layout: Layout, found: Begun, *, clock: Clock, seconds: int) -> Begun:
     longer = replace(found, until=clock.monotonic() + max(found.hold, seconds))
     write_atomically(layout.pending, json.dumps(asdict(longer), indent=1).encode() + b"\n")
-    if found.lease:
-        _lease.extend(layout, owner=found.run, seconds=found.lease, now=clock.now())
+    if found.lease and not _lease.extend(layout, owner=found.run, seconds=found.lease, now=clock.now()):
+        raise SlipwayError(
+            "The lease was taken away from this run",
+            expected=f"that {found.run} holds it",
+            next_step="nothing: every host goes back; lease.yml shows who works on the environment now",
+        )
     return longer
 
 
