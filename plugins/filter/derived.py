@@ -31,14 +31,10 @@ def rollout_steps(hosts: list[str], web: list[str], batches: list[Any], canary: 
     return _settings_rollout.steps(hosts, web=web, batches_wish=batches, canary=canary)
 
 
-def returned_report(
-    hosts: list[str], hostvars: Any, reached: list[str], action: str, release: str, hold: int, next_step: str
-) -> str:
+def returned_report(hosts: list[str], hostvars: Any, action: str, release: str, hold: int, next_step: str) -> str:
     """As in ``_report``."""
     seen = {host: {name: hostvars[host].get(name) for name in REPORTED} for host in hosts}
-    return _report.returned(
-        seen, reached=reached, action=action, release=release, hold=hold, next_step=next_step.strip()
-    )
+    return _report.returned(seen, action=action, release=release, hold=hold, next_step=next_step.strip())
 
 
 class FilterModule:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 _REASONS = 3  # different ones that are shown
@@ -25,12 +25,18 @@ def _causes(hosts: Mapping[str, Mapping[str, Any]]) -> dict[tuple[str, str], lis
     return found
 
 
-def _now(name: str, seen: Mapping[str, Any], *, reached: bool, hold: int) -> str:
+def _reached(seen: Mapping[str, Any]) -> bool:
+    """Whether the host was told to go back: Ansible drops one that it cannot reach."""
+    told = seen.get("__run_returned")
+    return bool(told) and not (isinstance(told, Mapping) and told.get("unreachable"))
+
+
+def _now(name: str, seen: Mapping[str, Any], *, hold: int) -> str:
     """What a host serves when the run has gone back."""
     live = (seen.get("__run_before") or {}).get("live") or {}
     before = f"{live['release']} from {live['slot']}" if live else ""
     returned = seen.get("__run_returned") or {}
-    if not reached:
+    if not _reached(seen):
         then = f"goes back to {before}" if before else "ends the run"
         return f"{name} cannot be reached; it {then} by itself, {hold} s after the last word or when it is up again"
     if returned.get("failed"):
@@ -43,24 +49,23 @@ def _now(name: str, seen: Mapping[str, Any], *, reached: bool, hold: int) -> str
 def returned(
     hosts: Mapping[str, Mapping[str, Any]],
     *,
-    reached: Sequence[str],
     action: str,
     release: str,
     hold: int,
     next_step: str,
 ) -> str:
-    """The screen. ``hosts``: name -> that host's variables; ``reached`` are those that can still be spoken to."""
+    """The screen. ``hosts``: name -> that host's variables."""
     causes = _causes(hosts)
     lines = [f"The {action} of {release} failed"]
     for (task, why), names in list(causes.items())[:_REASONS]:
         where = f" ({', '.join(names)})" if len(hosts) > 1 else ""
         lines += [f"at: {task}{where}", f"why: {why}"]
-    gone = [name for name in hosts if name not in reached]
+    gone = [name for name, seen in hosts.items() if not _reached(seen)]
     if not causes:
         lines += [
             "at: see above",
             f"why: {', '.join(gone)} cannot be reached any more" if gone else "why: see the failure above",
         ]
-    states = [_now(name, seen, reached=name in reached, hold=hold) for name, seen in hosts.items()]
+    states = [_now(name, seen, hold=hold) for name, seen in hosts.items()]
     lines += [("now: " if number == 0 else "     ") + state for number, state in enumerate(states)]
     return "\n".join([*lines, f"next: {next_step}"])
