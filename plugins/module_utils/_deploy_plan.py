@@ -8,11 +8,11 @@ What is not known yet is said to be unknown, never left out and never taken for 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.slipway.webapp.plugins.module_utils._artifact import migration_files
+from ansible_collections.slipway.webapp.plugins.module_utils._settings_rollout import batches
 from ansible_collections.slipway.webapp.plugins.module_utils._status import NOTHING, table
 
 Info = Mapping[str, Any]
@@ -20,21 +20,6 @@ Info = Mapping[str, Any]
 
 SHORT = 10  # digits of a commit that people see
 FILES = 10  # names of migrations that are shown
-
-
-def batches(hosts: Sequence[str], shares: Sequence[Any]) -> list[list[str]]:
-    """The hosts in the order in which they move; ``shares`` say how many have moved after each batch."""
-    if not shares:
-        return [list(hosts)] if hosts else []
-    found, moved = [], 0
-    for share in shares:
-        text = str(share).strip()
-        wanted = math.ceil(len(hosts) * float(text[:-1]) / 100) if text.endswith("%") else int(text)
-        until = min(len(hosts), max(moved, wanted))
-        if until > moved:
-            found.append(list(hosts[moved:until]))
-        moved = until
-    return [*found, list(hosts[moved:])] if moved < len(hosts) else found
 
 
 def _complete(info: Info, release: str) -> bool:
@@ -57,6 +42,7 @@ def _host(info: Info, release: str, config: str) -> dict[str, Any]:
         "will_serve": {"release": release, "config": config, "slot": wanted["target_slot"]},
         "needs": list(wanted["needs"]),
         "staged": _complete(info, release),
+        "pending": bool(info.get("pending")),
     }
 
 
@@ -128,7 +114,7 @@ def document(infos: Mapping[str, Info], about: Mapping[str, Any]) -> dict[str, A
         "migrations": migrations,
         "backup": _backup(migrations, about),
         "hosts": hosts,
-        "batches": batches(web, about["batches"]),
+        "batches": batches(web, about["batches"], others=[host for host in hosts if host not in web]),
         "canary_steps": list(about["canary_steps"]),
         "smoke_tests": list(about["smoke_tests"]),
         "lease": primary.get("lease"),
@@ -218,9 +204,9 @@ def _backup_line(backup: Mapping[str, Any]) -> str:
 
 
 def _traffic_line(plan: Mapping[str, Any]) -> str:
-    text = ", then ".join(" ".join(batch) for batch in plan["batches"]) or "no web host"
+    text = ", then ".join(" ".join(batch) for batch in plan["batches"]) or "no host"
     steps = ", ".join(f"{step} %" for step in plan["canary_steps"])
-    return f"{text}; first batch by {steps}" if steps else text
+    return f"{text}; the first by {steps}" if len(plan["canary_steps"]) > 1 else text
 
 
 def _host_lines(hosts: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -251,6 +237,8 @@ def _notes(plan: Mapping[str, Any]) -> list[str]:
             notes.append(f"{host} must be provisioned first; it has no {', no '.join(one['missing'])}")
         elif "error" in one:
             notes.append(f"{host}: {one['error'].splitlines()[0] if one['error'] else one['state']}")
+        elif one["pending"]:
+            notes.append(f"{host}: an earlier run broke off; a deploy settles that first")
     if plan["migrations"]["unsafe"]:
         notes.append(
             f"A deploy would be refused: {', '.join(plan['migrations']['unsafe'])} is not safe while users are served."

@@ -45,11 +45,11 @@ def test_smoke_tests_of_the_live_release(board: Site, tmp_path: Path, tell: Call
     before, report = board.host.files(board.app), tmp_path / "smoke.xml"
     command = ["sh", "-c", f'echo "$SMOKE_URL $SMOKE_RELEASE $SMOKE_ADDRESS" >{tmp_path}/said']
     settings = {"webapp_smoke_checks": CHECKS, "webapp_smoke_junit": str(report), "webapp_smoke_command": command}
-    run = board.play("smoke", "-vvvv", **settings).ended(0)
+    run = board.play("smoke", "-vvv", **settings).ended(0)
     assert results(report) == {"home": [], "health": [], "notes": [], "sh": []}
     said = (tmp_path / "said").read_text().split()
     assert said == [f"https://{board.domain}", board.live().release, board.hosts[board.edge].address]
-    assert TOKEN not in run.output.replace(json.dumps(settings), "")
+    assert TOKEN not in run.output
     wrong = [*CHECKS[:2], {"name": "gone", "path": "/none"}]
     failed = board.play("smoke", **{**settings, "webapp_smoke_checks": wrong}).refused()
     assert "1 of 4 smoke tests" in failed.said
@@ -127,8 +127,8 @@ def test_a_deploy_is_planned_and_approved(board: Site, repository: Path, tell: C
     # The release is there now, so that its migrations can be asked; they have not run.
     staged = planned(board, webapp_source=str(repository), webapp_source_ref="v2")
     assert staged["migrations"]["known"] is True
-    assert [one["class"] for one in staged["migrations"]["pending"]], staged["migrations"]
-    assert staged["backup"]["needed"] is True
+    assert {one["class"] for one in staged["migrations"]["pending"]} <= {"before"}, staged["migrations"]
+    assert staged["backup"]["needed"] is bool(staged["migrations"]["pending"])
 
     somebody = terminal(board, "slipway.webapp.deploy", "-e", json.dumps(asking))
     somebody.wait_for("anything else refuses:")

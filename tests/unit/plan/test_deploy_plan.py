@@ -8,31 +8,12 @@ from typing import Any
 import pytest
 
 from ansible_collections.slipway.webapp.plugins.module_utils._deploy_plan import (
-    batches,
     document,
     live_commit,
     plan_table,
 )
 
 OLD, NEW = "a" * 40, "b" * 40
-WEB = ["app1", "app2", "app3", "app4"]
-
-
-@pytest.mark.parametrize(
-    ("hosts", "shares", "found"),
-    [
-        (WEB, [], [WEB]),
-        ([], [], []),
-        (WEB, [1, "50%", "100%"], [["app1"], ["app2"], ["app3", "app4"]]),
-        (WEB, [1, "25%", "100%"], [["app1"], ["app2", "app3", "app4"]]),
-        (WEB, ["30%", "100%"], [["app1", "app2"], ["app3", "app4"]]),
-        (WEB[:1], [1, "25%", "100%"], [["app1"]]),
-        (WEB, [1], [["app1"], ["app2", "app3", "app4"]]),
-        (WEB, [9], [WEB]),
-    ],
-)
-def test_batches(hosts: list[str], shares: list[Any], found: list[list[str]]) -> None:
-    assert batches(hosts, shares) == found
 
 
 def info(*, live: str = "r1", staged: bool = False, needs: tuple[str, ...] = ("release", "slot")) -> dict[str, Any]:
@@ -111,6 +92,7 @@ def test_a_plan() -> None:
         "will_serve": {"release": "r2", "config": "c2", "slot": "blue"},
         "needs": ["release", "slot"],
         "staged": False,
+        "pending": False,
     }
     assert found["batches"] == [["app1"], ["app2"]]
     assert [one["id"] for one in found["migrations"]["pending"]] == ["notes.0002", "notes.0003"]
@@ -132,7 +114,7 @@ def test_people_read_it() -> None:
         "migrations   notes.0002: before the switch",
         "             notes.0003: after the switch; the live release cannot live with it; cannot be undone",
         "backup       level full, the migrations rehearsed on its copy",
-        "traffic      app1, then app2; first batch by 5 %, 50 %, 100 %",
+        "traffic      app1, then app2; the first by 5 %, 50 %, 100 %",
         "smoke tests  home",
         "",
         "host  serves  slot   will serve  slot  needs",
@@ -222,6 +204,14 @@ def test_no_backup_and_a_lease() -> None:
     text = plan_table(plan({"app1": held}, backup={"level": "full", "rehearse": True, "without": True}))
     assert "backup       none: webapp_accept_migrations_without_backup is set" in text
     assert "Locked for deploy of r3 by ben until 2026-11-21T12:00:00Z (run-1)." in text
+
+
+def test_who_serves_no_pages_moves_last_and_what_broke_off_is_told() -> None:
+    found = plan({"app1": info(), "app2": info(), "worker1": {**info(), "pending": {"run": "x"}}}, canary_steps=[100])
+    assert found["batches"] == [["app1"], ["app2", "worker1"]]
+    text = plan_table(found)
+    assert "traffic      app1, then app2 worker1\n" in text
+    assert "worker1: an earlier run broke off" in text
 
 
 def test_the_commit_of_the_live_release() -> None:
