@@ -23,7 +23,7 @@ PATIENCE = 120  # seconds
 
 @pytest.fixture(scope="module")
 def errands(staging_site: MakeSite) -> Site:
-    """An application of its own, whose second release is live. It rests between two tests for no time at all."""
+    """An application of its own, whose second release is live."""
     site = staging_site(APP, webapp_environment={"BEAT_SECONDS": "1"}, webapp_worker_concurrency=2)
     site.play("provision").ended(0)
     site.deploy(site.sources.tree(release=2))
@@ -31,11 +31,11 @@ def errands(staging_site: MakeSite) -> Site:
 
 
 def manage(site: Site, command: str) -> str:
-    """Run a command of the live release as the application does."""
-    place = f"/srv/{APP}/slots/{site.live().slot}"
+    """Run a command of the live release as the application does; in the middle of a deploy, too."""
+    slot = next(iter(site.host.look(APP)["route"]))
     return site.host.sh(
-        f"systemd-run --quiet --pipe --wait --uid={APP} -p EnvironmentFile=/etc/{APP}/slots/{site.live().slot}.env"
-        f" -p WorkingDirectory={place}/code {place}/venv/bin/python manage.py {command}"
+        f"systemd-run --quiet --pipe --wait --uid={APP} -p EnvironmentFile=/etc/{APP}/slots/{slot}.env"
+        f" -p WorkingDirectory=/srv/{APP}/slots/{slot}/code /srv/{APP}/slots/{slot}/venv/bin/python manage.py {command}"
     ).strip()
 
 
@@ -82,7 +82,7 @@ def all_done_once(site: Site, batch: str) -> dict[str, int]:
 
 def deploy_with_tasks(site: Site, tree: Path, *wanted: tuple[int, float]) -> tuple[list[str], Started]:
     """Begin a deploy, ask for tasks when all is ready for the switch, and wait for the switch; their batches."""
-    (new,) = {"blue", "green"} - {site.live().slot}
+    (new,) = {"blue", "green"} - set(site.host.look(APP)["route"])
     site.host.sh(f"systemctl stop '{APP}-*@{new}.service'")  # it was warm
     started = site.start("deploy", webapp_source=str(tree))
     while site.host.look(APP)["slots"][new]["processes"]["web"]["active"] == "inactive":

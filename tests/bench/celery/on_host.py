@@ -163,7 +163,7 @@ def measure(bench: Bench, cell: Cell, database: int) -> dict[str, Any]:
 
     until(quiet)
     found = {**figures(cell, book), "drain_s": round(drained, 1)}
-    found["all_s"] = round(float(book.get("last") or began) - began, 1)
+    found["all_s"] = round(max(float(book.get("last") or began) - began, 0.0), 1)
     systemctl("stop", new)
     systemctl("reset-failed", old, new)
     (UNITS / f"{cell.name}@.service").unlink()
