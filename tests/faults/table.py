@@ -73,8 +73,9 @@ def legend() -> list[str]:
 
 def ordered(cells: Iterable[Cell]) -> list[Cell]:
     """By fault, and by step within it, as the two tables have them."""
-    places = [list(steps.BY_NAME), list(faults.BY_NAME)]
-    return sorted(cells, key=lambda cell: (places[1].index(cell.fault), places[0].index(cell.step)))
+    # What is no longer in the tables comes last.
+    step, fault = ({name: place for place, name in enumerate(names)} for names in (steps.BY_NAME, faults.BY_NAME))
+    return sorted(cells, key=lambda cell: (fault.get(cell.fault, len(fault)), step.get(cell.step, len(step))))
 
 
 def markdown(cells: Iterable[Cell]) -> str:
