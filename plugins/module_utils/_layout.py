@@ -14,6 +14,7 @@ from ansible_collections.slipway.webapp.plugins.module_utils._errors import Slip
 SLOTS = ("blue", "green")
 PROCESSES = ("web", "worker", "beat")
 BUCKETS = 20
+PREVIEW = "preview"  # beside the buckets: where testers are sent
 
 # 24, because a user of Linux has 32 at most, and one of ours is called NAME_scratch.
 NAME_PATTERN = r"[a-z][a-z0-9-]{0,23}"
@@ -141,6 +142,26 @@ class Layout:
     def access_log(self) -> str:
         """One JSON object for each request that Nginx has answered (roles/nginx/templates/_parts.j2)."""
         return self._path("var", "log", "nginx", f"{self.app}.access.json")
+
+    @property
+    def upstream(self) -> str:
+        """On an edge host: the part of Nginx' configuration that says which web hosts are passed requests."""
+        return self._path("etc", "nginx", "conf.d", f"slipway-upstream-{self.app}.conf")
+
+    @property
+    def nginx_marks(self) -> tuple[str, str]:
+        """Files as old as the configuration that Nginx works by: it was started then, and told to load it last."""
+        return self._path("run", "nginx.pid"), self._path("run", "slipway-nginx-loaded")
+
+    @property
+    def nginx_checker(self) -> str:
+        """Tests a part of Nginx' configuration together with all the others, before it takes its place."""
+        return os.path.join(self.library, "verify-nginx")
+
+    @property
+    def nginx_loader(self) -> str:
+        """Has Nginx load its configuration without breaking a connection under a request."""
+        return os.path.join(self.library, "load-nginx")
 
     @property
     def migrations_journal(self) -> str:

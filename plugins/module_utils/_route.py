@@ -17,7 +17,7 @@ import shutil
 import socket
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ansible_collections.slipway.webapp.plugins.module_utils._errors import SlipwayError
@@ -27,7 +27,7 @@ from ansible_collections.slipway.webapp.plugins.module_utils._files import (
     locked,
     read_link,
 )
-from ansible_collections.slipway.webapp.plugins.module_utils._layout import BUCKETS, SLOTS, Layout
+from ansible_collections.slipway.webapp.plugins.module_utils._layout import BUCKETS, PREVIEW, SLOTS, Layout
 from ansible_collections.slipway.webapp.plugins.module_utils._plan import Step, carry_out
 from ansible_collections.slipway.webapp.plugins.module_utils._ports import Clock, Systemd
 
@@ -38,10 +38,14 @@ _PATIENCE = 2.0  # seconds to wait for a listener to take a connection
 
 @dataclass(frozen=True)
 class Route:
-    """The live route: its number and, for each bucket, the slot, or '' where the symlink leads elsewhere."""
+    """The live route: its number and, for each bucket, the slot, or '' where the symlink leads elsewhere.
+
+    ``preview`` is the slot that testers are sent to, '' where no symlink says so: Nginx then treats them as everybody.
+    """
 
     number: int
     buckets: tuple[str, ...]
+    preview: str = ""
 
     @property
     def weights(self) -> dict[str, int]:
@@ -53,6 +57,11 @@ class Route:
         """The slot with the most traffic (the first one of two equals), or '' when no bucket leads to a slot."""
         most = max(SLOTS, key=self.buckets.count)
         return most if most in self.buckets else ""
+
+    @property
+    def testers(self) -> str:
+        """The slot that testers reach."""
+        return self.preview or self.live
 
 
 def weights_of(*, slot: str = "", weights: Mapping[str, int] | None = None) -> dict[str, int]:
@@ -81,6 +90,12 @@ def allot(weights: Mapping[str, int]) -> tuple[str, ...]:
     return ("green",) * green + ("blue",) * (BUCKETS - green)
 
 
+def wish(weights: Mapping[str, int], *, preview: str = "", number: int = 0) -> Route:
+    """The route that gives these weights, with testers in ``preview`` or where most of the traffic goes."""
+    route = Route(number=number, buckets=allot(weights))
+    return replace(route, preview=preview or route.live)
+
+
 def bucket_name(bucket: int) -> str:
     return f"{bucket:02d}.sock"
 
@@ -94,8 +109,12 @@ def probe(layout: Layout) -> Route | None:
 
 def _read(layout: Layout, number: int) -> Route:
     slots = {layout.socket(slot): slot for slot in SLOTS}
-    links = [read_link(os.path.join(layout.route(number), bucket_name(bucket))) for bucket in range(BUCKETS)]
-    return Route(number=number, buckets=tuple(slots.get(link or "", "") for link in links))
+    here = layout.route(number)
+    links = [read_link(os.path.join(here, bucket_name(bucket))) for bucket in range(BUCKETS)]
+    preview = read_link(os.path.join(here, f"{PREVIEW}.sock"))
+    return Route(
+        number=number, buckets=tuple(slots.get(link or "", "") for link in links), preview=slots.get(preview or "", "")
+    )
 
 
 def history(layout: Layout) -> list[tuple[float, Route]]:
@@ -123,26 +142,29 @@ def plan(
     weights: Mapping[str, int],
     existing: list[int],
     retiring: frozenset[str] = frozenset(),
+    preview: str = "",
 ) -> tuple[Step, ...]:
     """What makes the route give these weights: nothing, or prepare, switch, tidy.
 
-    ``existing`` are the numbers of the route directories; ``retiring`` the slots that a timer is about to stop.
+    ``existing`` are the numbers of the route directories; ``retiring`` the slots that a timer is about to stop;
+    ``preview`` the slot for testers, '' for the one with the most traffic.
     """
-    wanted = allot(weights)
-    if current is not None and current.buckets == wanted:
-        return ()
     number = max([*existing, current.number if current else 0]) + 1
-    share = ", ".join(f"{slot} {Route(number, wanted).weights[slot]} %" for slot in SLOTS)
+    wanted = wish(weights, preview=preview, number=number)
+    if current is not None and current.buckets == wanted.buckets and current.testers == wanted.testers:
+        return ()
+    share = ", ".join(f"{slot} {wanted.weights[slot]} %" for slot in SLOTS)
+    apart = f"; testers to {wanted.testers}" if wanted.testers != wanted.live else ""
     cancels = [
         Step("cancel", f"Cancel the stop of {slot}", {"slot": slot})
         for slot in SLOTS
-        if slot in wanted and slot in retiring
+        if slot in (*wanted.buckets, wanted.testers) and slot in retiring
     ]
     stale = [old for old in sorted({*existing, number})[:-KEPT] if current is None or old != current.number]
     return (
         *cancels,
-        Step("prepare", f"Prepare route {number}", {"number": number, "buckets": wanted}),
-        Step("switch", f"Switch the traffic: {share}", {"number": number}),
+        Step("prepare", f"Prepare route {number}", {"route": wanted}),
+        Step("switch", f"Switch the traffic: {share}{apart}", {"number": number}),
         *([Step("tidy", f"Remove {len(stale)} old routes of {layout.app}", {"numbers": stale})] if stale else []),
     )
 
@@ -189,12 +211,13 @@ class Doer:
         if os.path.exists(self.layout.unit_template("web")):
             self.systemd.enable([self.layout.unit("web", slot)])
 
-    def _prepare(self, *, number: int, buckets: tuple[str, ...]) -> None:
-        here = self.layout.route(number)
+    def _prepare(self, *, route: Route) -> None:
+        here = self.layout.route(route.number)
         ensure_directory(self.layout.routes)
         ensure_directory(here)
-        for bucket, slot in enumerate(buckets):
+        for bucket, slot in enumerate(route.buckets):
             os.symlink(self.layout.socket(slot), os.path.join(here, bucket_name(bucket)))
+        os.symlink(self.layout.socket(route.testers), os.path.join(here, f"{PREVIEW}.sock"))
         fsync_directory(here)
         fsync_directory(self.layout.routes)
 
@@ -224,27 +247,35 @@ def _text(route: Route | None) -> str:
     """The route for a diff; its number says nothing about where traffic goes."""
     if route is None:
         return "no route\n"
-    return "".join(f"{slot}: {share} %\n" for slot, share in route.weights.items())
+    testers = f"testers: {route.testers}\n" if route.testers != route.live else ""
+    return "".join(f"{slot}: {share} %\n" for slot, share in route.weights.items()) + testers
 
 
-def switch(doer: Doer, *, weights: Mapping[str, int], check_mode: bool = False) -> dict[str, Any]:
-    """Make the route give these weights; a module's result."""
+def switch(doer: Doer, *, weights: Mapping[str, int], preview: str = "", check_mode: bool = False) -> dict[str, Any]:
+    """Make the route give these weights, and send testers to ``preview`` (wish()); a module's result."""
     layout = doer.layout
+    wanted = wish(weights, preview=preview)
     with contextlib.nullcontext() if check_mode else alone(layout):
         before = probe(layout)
-        gaining = [slot for slot in SLOTS if weights[slot] and not (before and before.buckets == allot(weights))]
+        same = before is not None and before.buckets == wanted.buckets
+        gaining = [slot for slot in SLOTS if weights[slot] and not same]
+        if wanted.testers not in gaining and not (before and before.testers == wanted.testers):
+            gaining.append(wanted.testers)
         if not check_mode:
             for slot in gaining:
                 refuse_silent(layout, slot)
         retiring = frozenset(slot for slot in gaining if doer.systemd.timer_active(layout.retire_unit(slot)))
-        steps = plan(before, layout=layout, weights=weights, existing=_numbers(layout), retiring=retiring)
+        steps = plan(
+            before, layout=layout, weights=weights, existing=_numbers(layout), retiring=retiring, preview=preview
+        )
         actions = carry_out(steps, doer.do, check_mode=check_mode)
-        after = Route(number=before.number if before else 0, buckets=allot(weights)) if check_mode else probe(layout)
+        after = replace(wanted, number=before.number if before else 0) if check_mode else probe(layout)
     return {
         "changed": bool(actions),
         "actions": actions,
         "before": before.weights if before else None,
         "after": after.weights if after else None,
+        "preview": after.testers if after else None,
         "number": (after.number or None) if after else None,
         "switch_ms": doer.switch_ms,
         "diff": {"before": _text(before), "after": _text(after)},

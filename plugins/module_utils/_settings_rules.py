@@ -50,6 +50,7 @@ HIDDEN = (
     "webapp_database_password",
     "webapp_redis_password",
     "webapp_backup_database_url",
+    "webapp_preview_token",
 )
 
 
@@ -154,6 +155,10 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "webapp_by": (lambda text: "\n" not in text and len(text) <= 200, "one line"),
     "webapp_hsts_seconds": _number(0, 63072000),
     "webapp_max_body_size": (_matches(r"\d+[kKmMgG]?"), "a size as Nginx writes it, such as 25m"),
+    "webapp_preview_token": (
+        _empty_or(lambda text: bool(re.fullmatch(r"[A-Za-z0-9_-]{16,128}", text)) and not is_placeholder(text)),
+        "16 to 128 letters, digits, _ and -, or ''",
+    ),
     "webapp_static_url": (_empty_or(_url_path), "a path that begins and ends with /, or ''"),
     "webapp_media_url": (_empty_or(_url_path), "a path that begins and ends with /, or ''"),
     "webapp_public_address": (_empty_or(is_address), "an IP address or a host name, or ''"),

@@ -46,8 +46,16 @@ def _first_line(text: Any) -> str:
     return lines[0] if lines else ""
 
 
-def document(infos: Mapping[str, Result], healths: Mapping[str, Result], about: Mapping[str, Any]) -> dict[str, Any]:
-    """The state of an environment. ``infos``, ``healths``: host -> result; ``about``: application, environment, ..."""
+def document(
+    infos: Mapping[str, Result],
+    healths: Mapping[str, Result],
+    about: Mapping[str, Any],
+    edges: Mapping[str, Result] | None = None,
+) -> dict[str, Any]:
+    """The state of an environment. ``infos``, ``healths``: host -> result; ``about``: application, environment, ...
+
+    ``edges``: edge host -> what edge_info returned there.
+    """
     hosts = {host: _host(info, healths.get(host, {})) for host, info in infos.items()}
     lives = sorted({(one["live"]["release"], one["live"]["config"]) for one in hosts.values() if one.get("live")})
     return {
@@ -56,7 +64,12 @@ def document(infos: Mapping[str, Result], healths: Mapping[str, Result], about: 
         "agree": len(lives) <= 1 and all(one["state"] not in ("unreachable", "failed") for one in hosts.values()),
         "healthy": all(one["health"]["ok"] for one in hosts.values() if one.get("health")),
         "hosts": hosts,
+        "edges": {host: _edge(edge) for host, edge in (edges or {}).items() if "out" in edge},
     }
+
+
+def _edge(info: Result) -> dict[str, Any]:
+    return {name: info[name] for name in ("out", "maintenance", "maintenance_words")}
 
 
 def _host(info: Result, health: Result) -> dict[str, Any]:
@@ -111,6 +124,10 @@ def status_table(state: Mapping[str, Any]) -> str:
             notes += _notes(host, one)
     head = "  ".join(str(state[name]) for name in ("application", "environment", "address") if state.get(name))
     lines = [head, "", *table(rows), "", *_retained(state["hosts"])]
+    for host, edge in (state.get("edges") or {}).items():
+        notes += [f"{host}: {away} is out of rotation" for away in edge["out"]]
+        if edge["maintenance"]:
+            notes.append(f"{host}: shows the maintenance page: {edge['maintenance_words'] or 'nobody says why'}")
     if len(state["live"]) > 1:
         notes.insert(0, "The hosts differ in what is live.")
     return "\n".join([*lines, *([""] if notes else []), *notes])

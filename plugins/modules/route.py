@@ -30,6 +30,12 @@ options:
   weights:
     description: The share of each slot in percent, together 100.
     type: dict
+  preview:
+    description:
+      - The slot that testers reach, who show the C(webapp_preview_token) of the environment.
+      - Without it that is the slot with the most traffic.
+    type: str
+    choices: [blue, green]
 """
 
 EXAMPLES = r"""
@@ -44,6 +50,13 @@ EXAMPLES = r"""
     weights:
       blue: 90
       green: 10
+    preview: green
+
+- name: Show it to testers before anybody else
+  slipway.webapp.route:
+    app: shop
+    slot: blue
+    preview: green
 """
 
 RETURN = r"""
@@ -63,6 +76,11 @@ after:
   returned: success
   type: dict
   sample: {blue: 0, green: 100}
+preview:
+  description: The slot that testers reach now; null where there is no route.
+  returned: success
+  type: str
+  sample: green
 number:
   description: The number of the route, which grows with each change; null in check mode when there was none.
   returned: success
@@ -91,6 +109,7 @@ def spec() -> dict[str, Any]:
         "slot": {"type": "str", "choices": list(SLOTS)},
         "weights": {"type": "dict"},
         "run": {"type": "str", "default": ""},
+        "preview": {"type": "str", "choices": list(SLOTS)},
     }
 
 
@@ -100,7 +119,7 @@ def run(module: AnsibleModule) -> dict[str, Any]:
         _transaction.alive(Layout(given["app"]), run=given["run"], clock=HostClock())
     doer = _route.Doer(layout=Layout(given["app"]), clock=HostClock(), systemd=HostSystemd(HostRunner(module)))
     weights = _route.weights_of(slot=given["slot"] or "", weights=given["weights"])
-    return _route.switch(doer, weights=weights, check_mode=module.check_mode)
+    return _route.switch(doer, weights=weights, preview=given["preview"] or "", check_mode=module.check_mode)
 
 
 def main() -> None:

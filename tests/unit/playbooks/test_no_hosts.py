@@ -10,7 +10,7 @@ import pytest
 
 from tests.unit.ansible_runs import playbook
 
-PLAYBOOKS = ("provision", "deploy", "rollback", "status", "history", "lease")
+PLAYBOOKS = ("provision", "deploy", "rollback", "status", "history", "maintenance", "rotation", "restart", "lease")
 
 
 @pytest.mark.parametrize("name", PLAYBOOKS)

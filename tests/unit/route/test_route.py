@@ -23,10 +23,10 @@ SHARES = st.integers(0, 100)
 
 
 def move(
-    layout: Layout, *, check_mode: bool = False, systemd: FakeSystemd | None = None, **wish: Any
+    layout: Layout, *, check_mode: bool = False, systemd: FakeSystemd | None = None, preview: str = "", **wish: Any
 ) -> dict[str, Any]:
     doer = _route.Doer(layout=layout, clock=FakeClock(tick=0.001), systemd=systemd or FakeSystemd())
-    return _route.switch(doer, weights=_route.weights_of(**wish), check_mode=check_mode)
+    return _route.switch(doer, weights=_route.weights_of(**wish), preview=preview, check_mode=check_mode)
 
 
 def files(layout: Layout) -> list[str]:
@@ -105,6 +105,55 @@ def test_canary(web: Layout) -> None:
     assert route.live == "blue"
 
 
+def previewed(layout: Layout) -> str:
+    """The socket that testers get, by the file system."""
+    return os.readlink(os.path.join(layout.route_link, "preview.sock"))
+
+
+def test_testers_go_first_and_come_back_with_everybody(web: Layout) -> None:
+    first = move(web, slot="blue")
+    assert (previewed(web), first["preview"]) == (web.socket("blue"), "blue")
+    before = move(web, slot="blue", preview="green")
+    assert before["actions"][-1] == "Switch the traffic: blue 100 %, green 0 %; testers to green"
+    assert before["diff"]["after"] == "blue: 100 %\ngreen: 0 %\ntesters: green\n"
+    assert (previewed(web), before["preview"], before["after"]) == (
+        web.socket("green"),
+        "green",
+        {"blue": 100, "green": 0},
+    )
+    assert not move(web, slot="blue", preview="green")["changed"]
+    canary = move(web, weights={"blue": 95, "green": 5}, preview="green")
+    assert (previewed(web), canary["after"]) == (web.socket("green"), {"blue": 95, "green": 5})
+    assert move(web, weights={"blue": 95, "green": 5})["preview"] == "blue", "without a word: where most of them go"
+    back = move(web, slot="blue")
+    assert (previewed(web), back["changed"]) == (web.socket("blue"), True)
+
+
+def test_a_route_of_before_there_were_testers_is_left_alone(web: Layout) -> None:
+    move(web, slot="green")
+    os.unlink(os.path.join(web.route(1), "preview.sock"))
+    found = _route.probe(web)
+    assert found is not None
+    assert (found.preview, found.testers) == ("", "green")
+    assert not move(web, slot="green")["changed"]
+    assert move(web, slot="green", preview="blue")["changed"]
+
+
+def test_testers_are_not_sent_where_nobody_listens(web: Layout) -> None:
+    move(web, slot="blue")
+    os.unlink(web.socket("green"))
+    with pytest.raises(SlipwayError, match="The green slot of shop cannot receive traffic"):
+        move(web, slot="blue", preview="green")
+    assert previewed(web) == web.socket("blue")
+
+
+def test_a_slot_for_testers_is_not_stopped_under_them(web: Layout) -> None:
+    systemd = FakeSystemd(timers={"shop-retire-green": ((), 300)})
+    move(web, slot="blue", systemd=systemd)
+    assert move(web, slot="blue", preview="green", systemd=systemd)["actions"][0] == "Cancel the stop of green"
+    assert not systemd.timers
+
+
 def test_check_mode(worker: Layout) -> None:
     before = files(worker)
     foreseen = move(worker, slot="green", check_mode=True)
@@ -178,7 +227,7 @@ def test_a_directory_in_the_way_is_an_error(worker: Layout) -> None:
         move(worker, slot="blue")
 
 
-@pytest.mark.parametrize("killed", range(45))
+@pytest.mark.parametrize("killed", range(48))
 def test_a_crash_between_any_two_calls_leaves_the_old_or_the_new(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed: int
 ) -> None:

@@ -58,6 +58,7 @@ TABLE: dict[str, tuple[list[Any], list[Any]]] = {
     "webapp_lease_wait": ([-1, 86401], [0, 600]),
     "webapp_by": (["a\nb", "x" * 201], ["", "anna@ci"]),
     "webapp_hsts_seconds": ([-1], [0, 31536000]),
+    "webapp_preview_token": (["short", "with space in the token", "x" * 20, "x;y" * 8], ["", "3f9c_A-7" * 3]),
     "webapp_max_body_size": (["25 m", "", "lots"], ["25m", "1G", "0"]),
     "webapp_bake_seconds": ([-1, 86401], [0, 30]),
     "webapp_analysis_minimum": ([0, -5], [1, 100]),

@@ -1,0 +1,335 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The edge of the production fleet: testers, the maintenance page, rotation, and hosts that go and come under load."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import shlex
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from tests.hosts import engine
+from tests.integration.conftest import fleet_of
+from tests.integration.controller import Run
+from tests.integration.host import Host
+from tests.integration.site import Site, make_site
+from tests.load import LoadGenerator
+from tests.load.report import Report
+
+TOKEN = "preview-9f2c1b7a55d0"
+WEB = ("app1", "app2", "app3")
+AWAY_SECONDS = 8
+
+
+def settings() -> dict[str, Any]:
+    """No worker and no backups: what is looked at here needs neither."""
+    return {
+        "webapp_primary": "app1",
+        "webapp_celery": "",
+        "webapp_database_password": "edge-database-4711",
+        "webapp_redis_password": "edge-redis-4711",
+        "webapp_accept_migrations_without_backup": True,
+        "webapp_preview_token": TOKEN,
+        "webapp_warm_seconds": 3600,
+        # How a fleet moves is looked at elsewhere.
+        "webapp_approval": False,
+        "webapp_canary_analysis": False,
+        "webapp_bake_seconds": 0,
+        "webapp_batches": ["100%"],
+    }
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """Edge, three web hosts and their database; two releases, of which the first is warm in the other slot."""
+    for hosts in fleet_of("production"):
+        site = make_site(
+            app="board",
+            environment="production",
+            directory=tmp_path_factory.mktemp("edge"),
+            hosts=hosts,
+            edge="edge1",
+            settings=settings(),
+        )
+        site.play("provision").ended(0)
+        site.deploy(site.sources.tree(release=1))
+        site.deploy(site.sources.tree(release=2))
+        yield site
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What somebody got."""
+
+    status: int
+    headers: dict[str, str]
+    body: str
+
+    @property
+    def slot(self) -> str:
+        return str(json.loads(self.body)["slot"])
+
+
+def get(site: Site, path: str, **headers: str) -> Seen:
+    """Ask the edge, with further headers (an underscore stands for a hyphen)."""
+    context = ssl._create_unverified_context()  # the certificate is a private one
+    visitor = http.client.HTTPSConnection(site.hosts["edge1"].address, timeout=20, context=context)
+    sent = {name.replace("_", "-"): value for name, value in headers.items()}
+    visitor.request("GET", path, headers={"Host": site.domain, **sent})
+    answer = visitor.getresponse()
+    found = {name.lower(): value for name, value in answer.getheaders()}
+    body = answer.read().decode()
+    visitor.close()
+    return Seen(answer.status, found, body)
+
+
+def tester(site: Site, path: str) -> Seen:
+    return get(site, path, X_Slipway_Preview=TOKEN)
+
+
+def by_cookie(site: Site, path: str) -> Seen:
+    return get(site, path, Cookie=f"a=1; slipway_preview={TOKEN}; b=2")
+
+
+def load(site: Site, **options: Any) -> LoadGenerator:
+    """Visitors who never ask twice."""
+    url = f"https://{site.hosts['edge1'].address}"
+    given = {"clients": 12, "rate": 20.0, "max_seconds": 300, "verify_posts": True, "slow_seconds": (0.3, 1.0)}
+    return LoadGenerator(url=url, host=site.domain, insecure=True, **{**given, **options})
+
+
+def counts(report: Report) -> str:
+    changing = sum(report.kinds[kind].sent for kind in ("note", "upload"))
+    return f"sent={report.sent} ({changing} POST) failed={report.failed}, slowest {report.latency_ms.max:.0f} ms"
+
+
+def upstream(site: Site) -> dict[str, bool]:
+    """Who is out, by what Nginx was told."""
+    lines = site.hosts["edge1"].sh("nginx -T 2>/dev/null | grep '^ *server .*:8080 '").splitlines()
+    return {line.split("# ")[1]: " down;" in line for line in lines}
+
+
+def slots(site: Site) -> tuple[str, str]:
+    """The live one and the other one."""
+    live = site.ask("/health").json()["slot"]
+    return live, {"blue": "green", "green": "blue"}[live]
+
+
+def route(site: Site, **wish: str) -> Run:
+    """What the transaction does on every web host before it moves anybody."""
+    words = " ".join(f"{name}={value}" for name, value in wish.items())
+    where = ("-i", str(site.inventory), ",".join(WEB))
+    return site.controller.run(
+        "ansible", *where, "-b", "-m", "slipway.webapp.route", "-a", f"app={site.app} {words}"
+    ).ended(0)
+
+
+def test_testers_come_first(fleet: Site, tell: Callable[[str], None]) -> None:
+    live, other = slots(fleet)
+    assert {tester(fleet, "/health").slot, by_cookie(fleet, "/health").slot} == {live}, "there is nothing to see yet"
+    route(fleet, slot=live, preview=other)
+    for _attempt in range(6):
+        assert (tester(fleet, "/health").slot, by_cookie(fleet, "/health").slot) == (other, other)
+        assert get(fleet, "/health").slot == live
+        assert get(fleet, "/health", X_Slipway_Preview=TOKEN.upper()).slot == live, "another token is none"
+    names = [fleet.hosts[name].sh("tail -n 40 /var/log/nginx/board.access.json") for name in WEB]
+    logged = [json.loads(line) for text in names for line in text.splitlines()]
+    assert {line["slot"] for line in logged if line["bucket"] == "preview"} >= {other}
+    assert TOKEN not in "".join(names)
+    # A route of before there were testers, and a slot that has gone: they are served as everybody is.
+    for name in WEB:
+        fleet.hosts[name].sh(f"rm /srv/{fleet.app}/route/preview.sock")
+    assert tester(fleet, "/health").slot == live
+    assert route(fleet, slot=live).code == 0
+    readable = [
+        fleet.hosts[name].sh(f"grep -rl {TOKEN} /etc/nginx /srv/board || true").split() for name in (*WEB, "edge1")
+    ]
+    assert readable == [["/etc/nginx/conf.d/slipway-preview-board.conf"]] * 4
+    assert fleet.hosts["app1"].sh(f"stat -c '%a %U' {readable[0][0]}").strip() == "600 root"
+    tell(f"header and cookie reach {other} while everybody gets {live}")
+
+
+# Stands where the application does, and keeps what it is sent.
+EAR = """
+import os, socket
+listener = socket.socket(socket.AF_UNIX)
+listener.bind("/run/ear.sock")
+os.chmod("/run/ear.sock", 0o666)
+listener.listen()
+connection, _ = listener.accept()
+open("/run/heard", "wb").write(connection.recv(65536))
+connection.sendall(b"HTTP/1.0 200 OK\\r\\n\\r\\n")
+"""
+ASK = """
+import http.client, json, sys
+connection = http.client.HTTPConnection(sys.argv[1], 8080, timeout=10)
+connection.request("GET", "/told", headers=json.loads(sys.argv[2]))
+print(connection.getresponse().status)
+"""
+
+
+def test_the_application_is_told_of_no_tester(fleet: Site) -> None:
+    """It sees neither the header nor the cookie of a tester, and all the other cookies."""
+    app1, link = fleet.hosts["app1"], f"/srv/{fleet.app}/route/preview.sock"
+    before = app1.sh(f"readlink {link}").strip()
+    app1.sh(f"systemd-run --quiet --unit=ear python3 -c {shlex.quote(EAR)}; ln -sfn /run/ear.sock {link}; sleep 1")
+    sent = {"Host": fleet.domain, "X-Slipway-Preview": TOKEN, "Cookie": f"a=1; slipway_preview={TOKEN}; b=2"}
+    words = f"{app1.address} {shlex.quote(json.dumps(sent))}"
+    status = fleet.hosts["edge1"].sh(f"python3 -c {shlex.quote(ASK)} {words}").strip()
+    heard = app1.sh(f"ln -sfn {before} {link}; rm /run/ear.sock; cat /run/heard")
+    assert status == "200"
+    assert heard.startswith("GET /told")
+    assert "\r\nCookie: a=1; b=2\r\n" in heard
+    assert TOKEN not in heard
+    assert "preview" not in heard.lower()
+
+
+def test_only_the_hosts_of_the_environment_learn_of_a_transaction(fleet: Site, tell: Callable[[str], None]) -> None:
+    app2, place, text = fleet.hosts["app2"], f"/srv/{fleet.app}/transaction.json", '{"run": "r"}'
+    app2.sh(f"[ ! -e {place} ] || mv {place} /root/kept; echo {shlex.quote(text)} >{place}; chmod 644 {place}")
+    path, words = "/.slipway/transaction", shlex.quote(json.dumps({"Host": fleet.domain}))
+    ask = ASK.replace("/told", path)
+    told = {
+        name: host.sh(f"python3 -c {shlex.quote(ask)} {app2.address} {words}") for name, host in fleet.hosts.items()
+    }
+    assert {found.strip() for found in told.values()} == {"200"}, told
+    stranger = http.client.HTTPConnection(app2.address, 8080, timeout=10)
+    stranger.request("GET", path, headers={"Host": fleet.domain})
+    with pytest.raises(ConnectionError):
+        stranger.getresponse()
+    for way in (path, "//.slipway/transaction", "/x/%2e%2e/.slipway/transaction"):
+        assert get(fleet, way).status == 404
+        assert tester(fleet, way).status == 404
+    app2.sh(f"rm {place}; [ ! -e /root/kept ] || mv /root/kept {place}")
+    tell(f"{len(told)} hosts are told, nobody else")
+
+
+def test_maintenance(fleet: Site, tell: Callable[[str], None]) -> None:
+    on: dict[str, Any] = {"maintenance": "on", "reason": "new disks"}
+    assert fleet.play("maintenance", "--check", **on).ended(0).changed == 1
+    assert get(fleet, "/").status == 200
+    assert fleet.play("maintenance", **on).ended(0).changed == 1
+    assert fleet.play("maintenance", maintenance="on").ended(0).changed == 0
+    closed = get(fleet, "/")
+    assert (closed.status, closed.headers["retry-after"]) == (503, "10")
+    assert [get(fleet, "/health").status, tester(fleet, "/").status, by_cookie(fleet, "/notes?token=x").status] == [
+        200
+    ] * 3
+    assert "new disks" in fleet.play("status").ended(0).said
+    deploy = fleet.deploy(fleet.sources.tree(release=2))
+    assert get(fleet, "/").status == 503, "a deploy does not take away what somebody has put there"
+    assert fleet.play("maintenance", maintenance="off").ended(0).changed == 1
+    assert get(fleet, "/").status == 200
+    assert fleet.play("maintenance", maintenance="off").ended(0).changed == 0
+    assert "found: maintenance=of" in fleet.play("maintenance", maintenance="of").refused().said
+    tell(f"503 for visitors, 200 for health and testers; a deploy in between took {deploy.seconds:.0f} s")
+
+
+def test_a_host_is_taken_out_and_nginx_is_configured_anew_under_load(fleet: Site, tell: Callable[[str], None]) -> None:
+    with load(fleet) as running:
+        running.wait_for(answers=40)
+        fleet.play("rotation", out="app2").ended(0)
+        assert upstream(fleet) == {"app1": False, "app2": True, "app3": False}
+        provision = fleet.play("provision", nginx_retry_after=11).ended(0)
+        assert upstream(fleet)["app2"], "what is out stays out"
+        time.sleep(1)
+        before = fleet.hosts["app2"].sh("wc -l </var/log/nginx/board.access.json")
+        running.wait_for(answers=60)
+        assert fleet.hosts["app2"].sh("wc -l </var/log/nginx/board.access.json") == before
+        assert "app2 is out of rotation" in fleet.play("status").ended(0).said
+        fleet.play("rotation", back="app2").ended(0)
+        running.wait_for(answers=40)
+    assert provision.changed > 0
+    assert not any(upstream(fleet).values())
+    assert running.report.good, running.report.lines()
+    assert "Nobody would answer" in fleet.play("rotation", out="app1,app2,app3").refused().said
+    tell(f"{counts(running.report)}; provision changed {provision.changed}")
+
+
+def test_hosts_are_restarted_under_load(fleet: Site, tell: Callable[[str], None]) -> None:
+    with load(fleet) as running:
+        running.wait_for(answers=40)
+        nginx = fleet.play("restart", only="app1", what="nginx").ended(0)
+        reboot = fleet.start("restart", "-e", "only=app3")
+        power_on(fleet.hosts["app3"])
+        seconds = reboot.wait().ended(0).seconds
+        running.wait_for(answers=40)
+    assert running.report.good, running.report.lines()
+    assert not any(upstream(fleet).values())
+    assert fleet.hosts["app1"].look("board")["lease"] is None
+    refused = fleet.play("restart", only="db1").refused()
+    assert "accept_downtime=true" in refused.said
+    tell(f"{counts(running.report)}; an Nginx {nginx.seconds:.0f} s, a reboot {seconds:.0f} s")
+
+
+def power_on(host: Host) -> None:
+    """A container that reboots ends, and somebody must start it."""
+    end = time.monotonic() + 120
+    while (found := engine.require().containers.get(host.container)).status != "exited":
+        assert time.monotonic() < end, f"{host.name} did not go down"
+        time.sleep(0.3)
+    found.start()
+
+
+def test_a_host_that_does_not_come_back_stays_out(fleet: Site) -> None:
+    """And those after it are not touched."""
+    slot, _other = slots(fleet)
+    unit = f"/etc/systemd/system/board-web@{slot}.service.d"
+    fleet.hosts["app2"].sh(
+        f"mkdir -p {unit}; printf '[Service]\\nExecStart=\\nExecStart=/bin/false\\n' >{unit}/broken.conf;"
+        " systemctl daemon-reload"
+    )
+    began = fleet.hosts["app3"].sh(f"systemctl show -p ActiveEnterTimestamp board-web@{slot}")
+    run = fleet.play("restart", only="app2,app3", what="application").refused()
+    fleet.hosts["app2"].sh(
+        f"rm -r {unit}; systemctl daemon-reload; systemctl reset-failed; systemctl start board-web@{slot}"
+    )
+    assert "rotation.yml -e back=app2" in run.said
+    assert upstream(fleet) == {"app1": False, "app2": True, "app3": False}
+    assert fleet.hosts["app3"].sh(f"systemctl show -p ActiveEnterTimestamp board-web@{slot}") == began
+    assert fleet.hosts["app1"].look("board")["lease"] is None
+    fleet.play("rotation", back="app2").ended(0)
+
+
+def stop_hard(host: Host) -> Callable[[], None]:
+    engine.require().containers.get(host.container).kill()
+    return host.restart
+
+
+def cut_off(host: Host) -> Callable[[], None]:
+    """Its packets go nowhere, and nobody says so."""
+    host.sh("ip route show default >/root/route; ip link set eth0 down")
+    return lambda: void(host.sh("ip link set eth0 up; ip route add $(cat /root/route)"))
+
+
+def void(_found: Any) -> None:
+    """For what is done, not asked."""
+
+
+@pytest.mark.parametrize("fault", [stop_hard, cut_off])
+def test_a_web_host_fails_under_load(
+    fleet: Site, fault: Callable[[Host], Callable[[], None]], tell: Callable[[str], None]
+) -> None:
+    """No GET fails. A POST that was at the host may: nobody knows whether it was done, so it is not repeated."""
+    with load(fleet, clients=16, rate=25.0, timeout=60.0) as running:
+        running.wait_for(answers=50)
+        mend = fault(fleet.hosts["app2"])
+        waiter = threading.Timer(AWAY_SECONDS, lambda: None)
+        waiter.start()
+        running.wait_for(answers=100)
+        waiter.join()
+        mend()
+        running.wait_for(answers=50)
+    report = running.report
+    failed = {kind: found.failed for kind, found in report.kinds.items() if found.failed}
+    assert set(failed) <= {"note", "upload"}, report.lines()
+    assert sum(failed.values()) <= 2, report.lines()
+    assert report.posts.sound, report.lines()
+    tell(counts(report))
