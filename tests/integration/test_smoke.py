@@ -44,7 +44,11 @@ def planned(site: Site, **settings: Any) -> dict[str, Any]:
 def test_smoke_tests_of_the_live_release(board: Site, tmp_path: Path, tell: Callable[[str], None]) -> None:
     before, report = board.host.files(board.app), tmp_path / "smoke.xml"
     command = ["sh", "-c", f'echo "$SMOKE_URL $SMOKE_RELEASE $SMOKE_ADDRESS" >{tmp_path}/said']
-    settings = {"webapp_smoke_checks": CHECKS, "webapp_smoke_junit": str(report), "webapp_smoke_command": command}
+    settings: dict[str, Any] = {
+        "webapp_smoke_checks": CHECKS,
+        "webapp_smoke_junit": str(report),
+        "webapp_smoke_command": command,
+    }
     run = board.play("smoke", "-vvv", **settings).ended(0)
     assert results(report) == {"home": [], "health": [], "notes": [], "sh": []}
     said = (tmp_path / "said").read_text().split()
@@ -66,7 +70,7 @@ def test_a_deploy_whose_smoke_test_fails_is_taken_back(
 ) -> None:
     live, tree, report = board.live(), board.sources.tree(), tmp_path / "smoke.xml"
     wrong = [*CHECKS, {"name": "gone", "path": "/none"}]
-    settings = {"webapp_smoke_checks": wrong, "webapp_smoke_junit": str(report)}
+    settings: dict[str, Any] = {"webapp_smoke_checks": wrong, "webapp_smoke_junit": str(report)}
     run = board.play("deploy", webapp_source=str(tree), **settings)
     release = as_before(board, run, live=live, at="Smoke | ask what users ask")
     assert "gone: status 404, not 200" in run.said
@@ -111,11 +115,12 @@ def test_a_deploy_is_planned_and_approved(board: Site, repository: Path, tell: C
     assert plan["migrations"]["candidates"], plan["migrations"]
     assert board.host.files(board.app) == before
 
-    asking = {"webapp_source": str(repository), "webapp_source_ref": "v2", "webapp_approval": True}
-    for options, words in (
+    asking: dict[str, Any] = {"webapp_source": str(repository), "webapp_source_ref": "v2", "webapp_approval": True}
+    refusals: list[tuple[dict[str, Any], str]] = [
         ({}, "neither an answer nor a terminal"),
         ({"approve": live.release}, "which is another release"),
-    ):
+    ]
+    for options, words in refusals:
         run = board.play("deploy", **asking, **options).refused()
         assert words in run.said, run.output[-4000:]
         assert f"-e approve={release}" in run.said
