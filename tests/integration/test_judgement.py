@@ -88,8 +88,9 @@ def test_a_release_that_leaks_errors_or_is_slow_or_cannot_be_judged_is_taken_bac
     # Both sides together lost one request in a hundred.
     assert 0 < load.report.failed < 0.02 * load.report.sent, load.report.last_line()
 
+    # On a machine that has much to do the old side is slow as well.
     with visitors(board):
-        slow = board.fail(board.sources.tree(fault="slow"), **HALF)
+        slow = board.fail(board.sources.tree(fault="slow"), **HALF, webapp_analysis_latency=1.2)
     taken_back(board, slow, live, WORSE, " ms on the new side, ")
 
     log = f"/var/log/nginx/{board.app}.access.json"
