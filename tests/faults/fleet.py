@@ -20,7 +20,9 @@ DEFAULTS = ROOT / "roles" / "webapp" / "defaults" / "main.yml"
 TIMERS: dict[str, Any] = {
     "webapp_hold_seconds": 40,
     "webapp_health_deadline": 30,
-    "webapp_bake_seconds": 0,
+    "webapp_bake_seconds": 15,
+    "webapp_analysis_minimum": 30,
+    "webapp_analysis_seconds": 30,
     "webapp_approval": False,
     "webapp_lease_seconds": 60,
     "webapp_lease_wait": 90,
