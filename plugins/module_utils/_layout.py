@@ -14,7 +14,7 @@ from ansible_collections.slipway.webapp.plugins.module_utils._errors import Slip
 SLOTS = ("blue", "green")
 PROCESSES = ("web", "worker", "beat")
 BUCKETS = 20
-PREVIEW = "preview"  # beside the buckets: where testers are sent
+PREVIEW = "preview"  # beside the buckets: a link to the directory of the slot that testers are sent to
 
 # 24, because a user of Linux has 32 at most, and one of ours is called NAME_scratch.
 NAME_PATTERN = r"[a-z][a-z0-9-]{0,23}"

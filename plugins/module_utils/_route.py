@@ -111,9 +111,11 @@ def _read(layout: Layout, number: int) -> Route:
     slots = {layout.socket(slot): slot for slot in SLOTS}
     here = layout.route(number)
     links = [read_link(os.path.join(here, bucket_name(bucket))) for bucket in range(BUCKETS)]
-    preview = read_link(os.path.join(here, f"{PREVIEW}.sock"))
+    preview = read_link(os.path.join(here, PREVIEW))
     return Route(
-        number=number, buckets=tuple(slots.get(link or "", "") for link in links), preview=slots.get(preview or "", "")
+        number=number,
+        buckets=tuple(slots.get(link or "", "") for link in links),
+        preview=next((slot for socket, slot in slots.items() if os.path.dirname(socket) == preview), ""),
     )
 
 
@@ -217,7 +219,8 @@ class Doer:
         ensure_directory(here)
         for bucket, slot in enumerate(route.buckets):
             os.symlink(self.layout.socket(slot), os.path.join(here, bucket_name(bucket)))
-        os.symlink(self.layout.socket(route.testers), os.path.join(here, f"{PREVIEW}.sock"))
+        # The directory, because Nginx can ask whether that is there, of a socket it cannot.
+        os.symlink(os.path.dirname(self.layout.socket(route.testers)), os.path.join(here, PREVIEW))
         fsync_directory(here)
         fsync_directory(self.layout.routes)
 

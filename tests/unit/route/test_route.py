@@ -107,7 +107,7 @@ def test_canary(web: Layout) -> None:
 
 def previewed(layout: Layout) -> str:
     """The socket that testers get, by the file system."""
-    return os.readlink(os.path.join(layout.route_link, "preview.sock"))
+    return os.path.join(os.readlink(os.path.join(layout.route_link, "preview")), "web.sock")
 
 
 def test_testers_go_first_and_come_back_with_everybody(web: Layout) -> None:
@@ -131,7 +131,7 @@ def test_testers_go_first_and_come_back_with_everybody(web: Layout) -> None:
 
 def test_a_route_of_before_there_were_testers_is_left_alone(web: Layout) -> None:
     move(web, slot="green")
-    os.unlink(os.path.join(web.route(1), "preview.sock"))
+    os.unlink(os.path.join(web.route(1), "preview"))
     found = _route.probe(web)
     assert found is not None
     assert (found.preview, found.testers) == ("", "green")
