@@ -68,13 +68,25 @@ TWO = ("-n", "2", "--dist", "loadfile")
 # One at a time: some of them fork, and the workers have threads.
 UNIT = ("tests/unit", "tests/property")
 LONGEST = ("--durations=10", "--durations-min=5")
+# The tests of six hosts have a lane of their own, beside those of one host.
+ON_THE_FLEET = (
+    "tests/integration/test_production.py",
+    "tests/integration/test_production_faults.py",
+    "tests/integration/test_edge.py",
+)
 STAGES = (
     Stage(name="checks", paths=("tests/checks",), group=1, options=("-m", "not slow", *TWO)),
     Stage(name="unit", paths=UNIT, group=2),
     Stage(name="unit-oldest", paths=UNIT, group=2, venv="venv-oldest"),
     Stage(name="slow-checks", paths=("tests/checks",), group=3, options=("-m", "slow", *TWO)),
     Stage(name="scenarios", paths=("tests/scenarios",), group=HOSTS_GROUP, options=LONGEST),
-    Stage(name="integration", paths=("tests/integration",), group=HOSTS_GROUP, options=LONGEST),
+    Stage(
+        name="integration",
+        paths=("tests/integration",),
+        group=HOSTS_GROUP,
+        options=(*LONGEST, *(f"--ignore={path}" for path in ON_THE_FLEET)),
+    ),
+    Stage(name="fleet", paths=ON_THE_FLEET, group=HOSTS_GROUP, options=LONGEST),
 )
 
 
