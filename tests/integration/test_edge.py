@@ -104,7 +104,7 @@ def by_cookie(site: Site, path: str) -> Seen:
 def load(site: Site, **options: Any) -> LoadGenerator:
     """Visitors who never ask twice."""
     url = f"https://{site.hosts['edge1'].address}"
-    given = {"clients": 12, "rate": 20.0, "max_seconds": 300, "verify_posts": True, "slow_seconds": (0.3, 1.0)}
+    given = {"clients": 12, "rate": 20.0, "max_seconds": 900, "verify_posts": True, "slow_seconds": (0.3, 1.0)}
     return LoadGenerator(url=url, host=site.domain, insecure=True, **{**given, **options})
 
 
