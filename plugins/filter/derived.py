@@ -31,6 +31,12 @@ def rollout_steps(hosts: list[str], web: list[str], batches: list[Any], canary: 
     return _settings_rollout.steps(hosts, web=web, batches_wish=batches, canary=canary)
 
 
+def excludable_hosts(hosts: list[str], hostvars: Any, primary: str, web: list[str]) -> list[str]:
+    """As in ``_report``."""
+    seen = {host: {name: hostvars[host].get(name) for name in REPORTED} for host in hosts}
+    return _report.excludable(seen, primary=primary, web=web)
+
+
 def returned_report(hosts: list[str], hostvars: Any, action: str, release: str, hold: int, next_step: str) -> str:
     """As in ``_report``."""
     seen = {host: {name: hostvars[host].get(name) for name in REPORTED} for host in hosts}
@@ -43,6 +49,7 @@ class FilterModule:
     def filters(self) -> dict[str, Callable[..., Any]]:
         return {
             "collection_places": collection_places,
+            "excludable_hosts": excludable_hosts,
             "host_address": _derived.host_address,
             "hosts_with_role": _derived.hosts_with_role,
             "init_problems": first_words,

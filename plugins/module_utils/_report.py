@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 _REASONS = 3  # different ones that are shown
 _LINES = 4  # of each
+# What a host can fail at alone; all else says something about the release.
+OF_A_HOST = ("Stage |", "Arm |", "Start |", "Gate |", "Switch |", "Hand over |", "Commit |")
 
 
 def _causes(hosts: Mapping[str, Mapping[str, Any]]) -> dict[tuple[str, str], list[str]]:
@@ -44,6 +46,21 @@ def _now(name: str, seen: Mapping[str, Any], *, hold: int) -> str:
         return f"{name} COULD NOT GO BACK ({' '.join(said)}); it tries again by itself, every few seconds"
     by_itself = ", by itself" if returned.get("ended") == "returned" else ""
     return f"{name} serves {before}, as before{by_itself}" if before else f"{name} serves no proven release"
+
+
+def excludable(hosts: Mapping[str, Mapping[str, Any]], *, primary: str, web: Sequence[str]) -> list[str]:
+    """The hosts that a run can go on without: they failed where others did not, and enough others are left.
+
+    None when the release itself was found bad, when the primary failed, or when less than half of the web hosts
+    is left.
+    """
+    failed = [names for (task, _why), names in _causes(hosts).items() if not task.startswith(OF_A_HOST)]
+    broken = {name for names in _causes(hosts).values() for name in names}
+    broken |= {name for name, seen in hosts.items() if not _reached(seen)}
+    left = [name for name in web if name in hosts and name not in broken]
+    if failed or primary in broken or not left or 2 * len(left) < len([name for name in web if name in hosts]):
+        return []
+    return [name for name in hosts if name in broken]
 
 
 def returned(
