@@ -25,6 +25,7 @@ WEB = ("app1", "app2", "app3")
 APPLICATION = (*WEB, "worker1")
 OTHERS = ("edge1", "db1")
 VISITS = 60
+FAILED_HOSTS = 2
 
 
 def live(site: Site) -> Live:
@@ -234,3 +235,38 @@ def test_status_says_what_there_is(production: Site, tell: Callable[[str], None]
     assert [name for name in APPLICATION if not ill["hosts"][name]["health"]["ok"]] == ["app2"]
     assert (ill["healthy"], told(production)["healthy"]) == (False, True)
     tell(f"{len(APPLICATION)} hosts as their files, units and processes say; a stopped web process is seen")
+
+
+def test_a_run_goes_on_without_a_host(production: Site, tell: Callable[[str], None]) -> None:
+    """One host cannot start anything; the others get the release, and the edge leaves that one alone."""
+    before = live(production)
+    broken = production.hosts["app3"]
+    broken.sh(f"chmod 000 /etc/{production.app}/gunicorn.conf.py")
+    url = f"https://{production.hosts['edge1'].address}"
+    load = LoadGenerator(
+        url=url, host=production.domain, insecure=True, clients=8, rate=10.0, max_seconds=900, verify_posts=True
+    )
+    tree = production.sources.tree(release=3)
+    settings = {"webapp_on_host_failure": "exclude_host", "webapp_health_deadline": 30}
+    with load:
+        load.wait_for(answers=20)
+        run = production.play("deploy", webapp_source=str(tree), **settings)
+        load.wait_for(answers=20)
+    broken.sh(f"chmod 640 /etc/{production.app}/gunicorn.conf.py")
+    report = load.report
+    assert run.code == FAILED_HOSTS, run.output[-6000:]
+    assert "the run goes on without app3" in run.said, run.output[-6000:]
+    assert "serves its users, but not from app3" in run.said, run.output[-6000:]
+    found = {name: production.hosts[name].live(production.app) for name in APPLICATION}
+    assert {name: one.release for name, one in found.items() if one and name != "app3"} == dict.fromkeys(
+        ("app1", "app2", "worker1"), production.ask("/health").json()["release"]
+    )
+    assert found["app3"] == before
+    assert set(answered_by(production, visits=20)) == set(WEB)
+    assert answered_by(production, visits=20)["app3"] == 0
+    assert report.good, report.lines()
+    production.deploy(tree)
+    production.play("rotation", back="app3").ended(0)
+    assert live(production).release != before.release
+    assert answered_by(production, visits=VISITS)["app3"] > 0
+    tell(f"sent={report.sent} answered={report.answered} failed={report.failed}; then all hosts got it")
