@@ -213,7 +213,11 @@ class Layout:
 
     def unit_template(self, process: str) -> str:
         """The file of which the units of one process are instances. It is only there on hosts that run the process."""
-        return self._path("etc", "systemd", "system", f"{self.app}-{process}@.service")
+        return self.unit_file(f"{self.app}-{process}@")
+
+    def unit_file(self, name: str) -> str:
+        """The file of a service of ours."""
+        return self._path("etc", "systemd", "system", f"{name}.service")
 
     def retire_unit(self, slot: str) -> str:
         """The transient unit that stops a slot when its warm time is over."""

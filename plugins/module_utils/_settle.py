@@ -37,6 +37,7 @@ from ansible_collections.slipway.webapp.plugins.module_utils._transaction import
 )
 
 ASK_EVERY = 5.0  # seconds between two questions, while others do not answer
+ASK_AT_LEAST_EVERY = 60.0  # seconds, when this host has gone back and the others are silent for long
 LOOK_EVERY = 2.0  # seconds between two looks at whether the controller has spoken, or has ended the run
 
 Ask = Callable[[Begun], Mapping[str, "Mapping[str, Any] | None"]]
@@ -150,6 +151,7 @@ class Settler:
 
     def wait_and_settle(self, ask: Ask) -> None:
         """What the host's own timer does: wait for the controller's next word, then end the run without it."""
+        pause = ASK_EVERY
         while True:
             begun = _transaction.read(self.layout)
             if begun is None:
@@ -160,10 +162,12 @@ class Settler:
                 self.clock.sleep(min(left, LOOK_EVERY))
                 continue
             why = "the host was restarted" if restarted else f"no word from the controller for {begun.hold} s"
-            self.tell(f"{_transaction.summary(begun)}, {begun.state}: {why}")
+            if not begun.done:
+                self.tell(f"{_transaction.summary(begun)}, {begun.state}: {why}")
             if self._settled(begun, ask, why=f"{why}: the host has gone back by itself", dead=not restarted):
                 return
-            self.clock.sleep(ASK_EVERY)
+            self.clock.sleep(pause)
+            pause = min(2 * pause, ASK_AT_LEAST_EVERY) if begun.done else ASK_EVERY
 
     def _settled(self, begun: Begun, ask: Ask, *, why: str, dead: bool) -> bool:
         """One attempt. A host that cannot go back now (its database is away, too) tries again."""
@@ -218,10 +222,10 @@ class Settler:
                 fsync_directory(self.layout.home)
 
     def _record(self, begun: Begun, *, outcome: str, detail: str = "") -> None:
-        fields = {
-            name: getattr(begun, name) for name in ("action", "release", "config", "slot", "by", "run", "database")
-        }
-        fields.update(outcome=outcome, previous=begun.previous or {}, detail=detail)
+        fields = {name: getattr(begun, name) for name in ("action", "release", "config", "slot", "by", "run")}
+        # The primary, which keeps the lease, finishes what has to wait; elsewhere it would wait for ever.
+        database = dict(begun.database) if begun.lease else {**begun.database, "waiting": []}
+        fields.update(outcome=outcome, previous=begun.previous or {}, detail=detail, database=database)
         entry = _ledger.entry(now=self.clock.now(), fields=fields)
         self.actions += _ledger.record(self.layout, entry, check_mode=self.check_mode)["actions"]
 

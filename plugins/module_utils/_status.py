@@ -169,7 +169,11 @@ def _notes(host: str, one: Mapping[str, Any]) -> list[str]:
         locked = f"{host}: locked for {lease.get('reason')} until {_moment(lease.get('until'))} ({lease.get('owner')})"
         notes.append(f"{locked}, last sign of life {lease.get('silent_seconds')} s ago")
     if one.get("pending"):
-        notes.append(f"{host}: a run broke off and left work to finish: {one['pending']}")
+        begun = one["pending"]
+        said = " ".join(str(begun.get(name) or "?") for name in ("action", "release", "state"))
+        notes.append(
+            f"{host}: unfinished: {said} (by {begun.get('by')}); it works still, or the host ends it by itself"
+        )
     return notes
 
 

@@ -80,7 +80,9 @@ def spec() -> dict[str, Any]:
 def run(module: AnsibleModule) -> dict[str, Any]:
     given = module.params
     if not module.check_mode:
-        _transaction.alive(Layout(given["app"]), run=given["run"], clock=HostClock())
+        # Each process may take its time, and the old worker a moment until it rests.
+        patience = (len(given["processes"]) + 1) * given["timeout"]
+        _transaction.alive(Layout(given["app"]), run=given["run"], clock=HostClock(), seconds=patience)
     doer = _handover.Doer(
         layout=Layout(given["app"]),
         systemd=HostSystemd(HostRunner(module)),

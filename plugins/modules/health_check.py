@@ -226,7 +226,7 @@ def run(module: AnsibleModule) -> dict[str, Any]:
     target = _target(given)
     layout = Layout(given["app"]) if given["slot"] else None
     if layout and not module.check_mode:
-        _transaction.alive(layout, run=given["run"], clock=HostClock())
+        _transaction.alive(layout, run=given["run"], clock=HostClock(), seconds=int(given["deadline"]) + 1)
     return ask_until_healthy(
         Wish(**{name: given[name] for name in Wish.__dataclass_fields__}),
         asker=_asker(given, target) if not layout or "web" in given["processes"] else None,

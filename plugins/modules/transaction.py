@@ -74,6 +74,9 @@ options:
     description: For how long the controller will say nothing at the most, when that is longer.
     type: int
     default: 0
+  asked:
+    description: When the controller asked, by its own clock; it is returned as it is.
+    type: float
   warm:
     description: Seconds that the old slot stays up after the run.
     type: int
@@ -132,6 +135,11 @@ actions:
   type: list
   elements: str
   sample: ["Switch the traffic: blue 100 %, green 0 %", "Stop web in green"]
+asked:
+  description: As it was given.
+  returned: success
+  type: float
+  sample: 1795259100.2
 ended:
   description: How the host had ended the run by itself before it was told, V(returned) or V(committed); else empty.
   returned: success
@@ -167,6 +175,7 @@ def spec() -> dict[str, Any]:
         "processes": {"type": "list", "elements": "str", "choices": list(PROCESSES), "default": []},
         "hold": {"type": "int", "default": 120},
         "seconds": {"type": "int", "default": 0},
+        "asked": {"type": "float"},
         "warm": {"type": "int", "default": 0},
         "lease": {"type": "int", "default": 0},
         "peers": {"type": "list", "elements": "str", "default": []},
@@ -212,6 +221,7 @@ def run(module: AnsibleModule) -> dict[str, Any]:
         "changed": bool(settler.actions),
         "actions": settler.actions,
         "ended": ended,
+        "asked": given["asked"],
         "diff": {"before": "", "after": after},
     }
 

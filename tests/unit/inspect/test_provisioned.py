@@ -14,7 +14,8 @@ from ansible_collections.slipway.webapp.plugins.module_utils import _provisioned
 from ansible_collections.slipway.webapp.plugins.module_utils._errors import SlipwayError
 from ansible_collections.slipway.webapp.plugins.module_utils._layout import PROCESSES, SLOTS, Layout
 
-FILES = Path(__file__).resolve().parents[3] / "roles" / "processes" / "files"
+ROLES = Path(__file__).resolve().parents[3] / "roles"
+FILES = ROLES / "processes" / "files"
 UNITS = "/etc/systemd/system"
 
 
@@ -27,7 +28,9 @@ def provisioned(prefix: Path, processes: Sequence[str] = PROCESSES) -> Layout:
         os.makedirs(os.path.dirname(layout.socket(slot)))
     for starter in FILES.glob("slipway_*.py"):
         shutil.copy(starter, layout.library)
+    shutil.copy(ROLES / "settle" / "files" / "slipway-settle", layout.library)
     os.makedirs(os.path.dirname(layout.unit_template("web")))
+    Path(layout.unit_file(layout.settle_unit)).touch()
     for process in processes:
         Path(layout.unit_template(process)).touch()
     if "web" in processes:
@@ -59,7 +62,8 @@ def test_a_host_that_is_ready(tmp_path: Path, processes: Sequence[str]) -> None:
         ("/etc/shop/gunicorn.conf.py", ["/etc/shop/gunicorn.conf.py"]),
         ("/run/shop", ["/run/shop"]),
         ("/run/shop/green", ["/run/shop/green"]),
-        (UNITS, [f"{UNITS}/shop-{process}@.service" for process in PROCESSES]),
+        (UNITS, [f"{UNITS}/shop-settle.service", *(f"{UNITS}/shop-{process}@.service" for process in PROCESSES)]),
+        ("/usr/lib/slipway/slipway-settle", ["/usr/lib/slipway/slipway-settle"]),
     ],
 )
 def test_each_piece(tmp_path: Path, gone: str, named: list[str]) -> None:

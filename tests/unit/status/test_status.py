@@ -132,13 +132,13 @@ def test_a_host_without_a_release_a_lease_and_unfinished_work() -> None:
         "route": None,
         "releases": [],
         "lease": {"owner": "run1", "reason": "deploy of 1.5", "until": "2026-11-21T11:20:00Z", "silent_seconds": 12},
-        "pending": {"run": "run1"},
+        "pending": {"run": "run1", "action": "deploy", "release": "r2", "state": "armed", "by": "ann"},
     }
     text = status_table(document({"a": info}, {}, ABOUT))
     assert "nothing yet" in text
     assert "No release is retained." in text
     assert "a: locked for deploy of 1.5 until 2026-11-21 11:20:00 (run1), last sign of life 12 s ago" in text
-    assert "a: a run broke off and left work to finish" in text
+    assert "a: unfinished: deploy r2 armed (by ann)" in text
 
 
 LEASE = {

@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A host's own timer, what is written down at the end of a run, and the program as it is installed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.slipway.webapp.plugins.action.program import domain_files
+from ansible_collections.slipway.webapp.plugins.module_utils import _lease, _ledger, _settle, _transaction
+from ansible_collections.slipway.webapp.plugins.module_utils._errors import SlipwayError
+from ansible_collections.slipway.webapp.plugins.module_utils._layout import Layout
+from ansible_collections.slipway.webapp.plugins.module_utils._transaction import Begun
+from tests.unit.ansible_runs import ROOT
+from tests.unit.fakes import FakeClock, FakeSystemd, host
+
+RUN = "20261127T110500Z-00000001"
+HOLD = 30
+WAITING = {"applied": ["shop.0002"], "waiting": ["shop.0003"], "backup": "b1"}
+
+
+def begun(**options: Any) -> Begun:
+    """A first deploy of a host that has a worker only: no sockets, and nothing to go back to."""
+    given = {
+        "run": RUN,
+        "action": "deploy",
+        "release": "r2",
+        "config": "0123456789ab",
+        "slot": "green",
+        "by": "anna@ci",
+        "processes": ("worker",),
+        "hold": HOLD,
+    }
+    return Begun(**{**given, **options})
+
+
+@pytest.fixture
+def settler(tmp_path: Path) -> _settle.Settler:
+    layout = host(tmp_path, "r2", processes=("worker",))
+    Path(layout.awake).parent.mkdir(parents=True, exist_ok=True)
+    return _settle.Settler(layout=layout, systemd=FakeSystemd(), clock=FakeClock(tick=0.01), timeout=5)
+
+
+def nobody(_begun: Begun) -> dict[str, Mapping[str, Any] | None]:
+    return {}
+
+
+def last(layout: Layout) -> dict[str, Any]:
+    return _ledger.read(layout)[-1]
+
+
+def test_the_timer_waits_for_the_controllers_next_word(settler: _settle.Settler) -> None:
+    clock = settler.clock
+    settler.arm(begun())
+    assert settler.systemd.timer_active("shop-settle")
+    spoken: list[float] = []
+    sleep = clock.sleep
+
+    def speak_once(seconds: float) -> None:
+        sleep(seconds)
+        if not spoken:
+            spoken.append(clock.monotonic())
+            _transaction.alive(settler.layout, run=RUN, clock=clock, seconds=100)
+
+    clock.sleep = speak_once  # type: ignore[method-assign]
+    settler.wait_and_settle(nobody)
+    assert clock.monotonic() - spoken[0] >= 100
+    assert (last(settler.layout)["outcome"], _transaction.read(settler.layout)) == ("failed", None)
+    assert "no word from the controller for 30 s" in last(settler.layout)["detail"]
+    assert not settler.systemd.timer_active("shop-settle")
+
+
+def test_after_a_restart_nobody_is_waited_for(settler: _settle.Settler) -> None:
+    settler.arm(begun())
+    Path(settler.layout.awake).unlink()
+    before = settler.clock.monotonic()
+    settler.wait_and_settle(nobody)
+    assert settler.clock.monotonic() - before < HOLD
+    assert "restarted" in last(settler.layout)["detail"]
+
+
+def test_who_went_back_alone_asks_on_and_follows(settler: _settle.Settler) -> None:
+    answers: list[Mapping[str, Any] | None] = [None, None, {"run": RUN, "state": "committed"}]
+    told: list[str] = []
+    settler.tell = told.append
+    previous = {"slot": "green", "release": "r2", "config": "0123456789ab"}
+    settler.arm(begun(peers=("a",), previous=previous))
+    settler.wait_and_settle(lambda _begun: {"a": answers.pop(0)})
+    assert [entry["outcome"] for entry in _ledger.read(settler.layout)] == ["failed", "succeeded"]
+    assert len([line for line in told if "no word" in line]) == 1
+
+
+def test_what_cannot_go_back_now_is_tried_again(settler: _settle.Settler, monkeypatch: pytest.MonkeyPatch) -> None:
+    settler.arm(begun())
+    back, tries = settler.back, []
+
+    def fails_twice(found: Begun, *, why: str) -> None:
+        tries.append(why)
+        if len(tries) < 3:
+            raise SlipwayError("The database is away")
+        back(found, why=why)
+
+    monkeypatch.setattr(settler, "back", fails_twice)
+    settler.wait_and_settle(nobody)
+    assert len(tries) == 3
+    assert _transaction.read(settler.layout) is None
+
+
+def test_the_lease_lives_and_dies_with_the_run(settler: _settle.Settler) -> None:
+    layout, clock = settler.layout, settler.clock
+    _lease.hold(layout, owner=RUN, reason="deploy", seconds=10, now=clock.now())
+    settler.arm(begun(lease=60))
+    _transaction.alive(layout, run=RUN, clock=clock)
+    lease = _lease.probe(layout, now=clock.now())
+    assert lease
+    assert lease.until > clock.now() + 50
+    settler.wait_and_settle(nobody)
+    assert _lease.probe(layout, now=clock.now()) is None
+
+
+def test_a_run_whose_lease_was_taken_away_goes_no_further(settler: _settle.Settler) -> None:
+    layout, clock = settler.layout, settler.clock
+    _lease.hold(layout, owner=RUN, reason="deploy", seconds=10, now=clock.now())
+    settler.arm(begun(lease=60))
+    _lease.revoke(layout, owner=RUN, now=clock.now())
+    with pytest.raises(SlipwayError, match="taken away"):
+        _transaction.alive(layout, run=RUN, clock=clock)
+
+
+@pytest.mark.parametrize(("lease", "waiting"), [(60, ["shop.0003"]), (0, [])])
+def test_only_the_primary_finishes_the_database(settler: _settle.Settler, lease: int, waiting: list[str]) -> None:
+    wish = begun(lease=lease, database=WAITING)
+    if lease:
+        _lease.hold(settler.layout, owner=RUN, reason="deploy", seconds=10, now=settler.clock.now())
+    settler.arm(wish)
+    settler.commit(RUN)
+    _settle.end(settler, wish, state="committed")
+    assert _ledger.waiting(_ledger.read(settler.layout)) == waiting
+
+
+def test_another_runs_work_is_not_written_over(settler: _settle.Settler) -> None:
+    settler.arm(begun())
+    with pytest.raises(SlipwayError, match="left something unfinished"):
+        settler.arm(begun(run="another"))
+    with pytest.raises(SlipwayError, match="does not take part"):
+        _transaction.alive(settler.layout, run="another", clock=settler.clock)
+
+
+def test_what_fails_before_it_began_is_written_down_only(settler: _settle.Settler) -> None:
+    assert _settle.end(settler, begun(), state="returned", why="no room") == ""
+    assert (last(settler.layout)["outcome"], last(settler.layout)["detail"]) == ("failed", "no room")
+    assert settler.actions == ["Write down deploy of r2: failed"]
+
+
+def test_a_damaged_journal_is_named(settler: _settle.Settler) -> None:
+    Path(settler.layout.pending).write_text('{"run": "x"}')
+    with pytest.raises(SlipwayError, match="is damaged"):
+        _transaction.read(settler.layout)
+
+
+def test_the_program_needs_nothing_that_is_not_installed_with_it(tmp_path: Path) -> None:
+    place = ROOT / "roles" / "settle" / "files"
+    launcher = tmp_path / "slipway-settle"
+    launcher.write_text((place / "slipway-settle").read_text())
+    package = {path.name: path.read_text() for path in (place / "slipway_settle").glob("*.py")}
+    for name, text in {**package, **domain_files(["_settle", "_peers", "_host", "_systemd"])}.items():
+        file = tmp_path / "slipway_settle" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    command = [sys.executable, "-I", str(launcher)]
+    done = subprocess.run([*command, "no-such-application"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    wrong = subprocess.run([*command, "Not A Name"], capture_output=True, text=True, check=False)
+    assert (wrong.returncode, "cannot be used" in wrong.stderr) == (1, True)
