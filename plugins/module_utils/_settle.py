@@ -54,6 +54,8 @@ class Settler:
     check_mode: bool = False
     tell: Callable[[str], None] = lambda _line: None
     actions: list[str] = field(default_factory=list)
+    before: list[str] = field(default_factory=list)
+    after: list[str] = field(default_factory=list)
 
     # -- rounds --
 
@@ -197,16 +199,21 @@ class Settler:
             self.systemd.enable(web)
         doer = _route.Doer(layout=self.layout, clock=self.clock, systemd=self.systemd)
         weights = _route.weights_of(slot=slot)
-        self.actions += _route.switch(doer, weights=weights, check_mode=self.check_mode)["actions"]
+        self._done(_route.switch(doer, weights=weights, check_mode=self.check_mode))
         if movable:
             hand = _handover.Doer(layout=self.layout, systemd=self.systemd, clock=self.clock, timeout=self.timeout)
-            moved = _handover.hand_over(hand, slot=slot, processes=movable, check_mode=self.check_mode)
-            self.actions += moved["actions"]
+            self._done(_handover.hand_over(hand, slot=slot, processes=movable, check_mode=self.check_mode))
 
     def _stop(self, slot: str, *, after: int = 0, wait: bool = False) -> None:
         """Nobody waits for the tasks that a worker has begun, unless the schema is about to change."""
         doer = _slot.Doer(layout=self.layout, systemd=self.systemd, slot=slot, timeout=self.timeout)
-        self.actions += _slot.stop(doer, after=after, wait=wait, check_mode=self.check_mode)["actions"]
+        self._done(_slot.stop(doer, after=after, wait=wait, check_mode=self.check_mode))
+
+    def _done(self, result: Mapping[str, Any]) -> None:
+        """What a part has done, or would do."""
+        self.actions += result["actions"]
+        self.before.append(result["diff"]["before"])
+        self.after.append(result["diff"]["after"])
 
     def _in_traffic(self, slot: str) -> bool:
         route = _route.probe(self.layout)
@@ -227,7 +234,7 @@ class Settler:
         database = dict(begun.database) if begun.lease else {**begun.database, "waiting": []}
         fields.update(outcome=outcome, previous=begun.previous or {}, detail=detail, database=database)
         entry = _ledger.entry(now=self.clock.now(), fields=fields)
-        self.actions += _ledger.record(self.layout, entry, check_mode=self.check_mode)["actions"]
+        self._done(_ledger.record(self.layout, entry, check_mode=self.check_mode))
 
     def _over(self) -> None:
         if not self.check_mode:

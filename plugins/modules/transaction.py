@@ -216,13 +216,12 @@ def run(module: AnsibleModule) -> dict[str, Any]:
         settler.commit(given["run"])
     else:
         ended = _settle.end(settler, wish_of(given), state=state, why=given["detail"])
-    after = "".join(f"{action}\n" for action in settler.actions)
     return {
         "changed": bool(settler.actions),
         "actions": settler.actions,
         "ended": ended,
         "asked": given["asked"],
-        "diff": {"before": "", "after": after},
+        "diff": {"before": "".join(settler.before), "after": "".join(settler.after)},
     }
 
 
