@@ -323,8 +323,8 @@ def test_a_web_host_fails_under_load(
 ) -> None:
     """Whoever comes later notices nothing, and no GET fails where the host is gone.
 
-    A POST that was at the host may fail: nobody knows whether it was done, so it is not repeated. A host that is cut off
-    loses its database, too, and what it was answering may still reach the edge as its error when it is back.
+    A POST that was at the host may: nobody knows whether it was done, so it is not repeated. A host that is cut off
+    loses its database, too, and what it was answering may reach the edge as its error when it is back.
     """
     with load(fleet, clients=16, rate=25.0, timeout=60.0) as running:
         running.wait_for(answers=50)
