@@ -247,7 +247,7 @@ def test_a_run_goes_on_without_a_host(production: Site, tell: Callable[[str], No
         url=url, host=production.domain, insecure=True, clients=8, rate=10.0, max_seconds=900, verify_posts=True
     )
     tree = production.sources.tree(release=3)
-    settings = {"webapp_on_host_failure": "exclude_host", "webapp_health_deadline": 30}
+    settings: dict[str, Any] = {"webapp_on_host_failure": "exclude_host", "webapp_health_deadline": 30}
     with load:
         load.wait_for(answers=20)
         run = production.play("deploy", webapp_source=str(tree), **settings)
