@@ -88,3 +88,9 @@ def test_a_breach_is_found(law: Law, text: str) -> None:
 @pytest.mark.parametrize(("law", "text"), KEPT, ids=lambda value: getattr(value, "__name__", None))
 def test_what_is_allowed_is_not_found(law: Law, text: str) -> None:
     assert not list(law(Path("planted"), text))
+
+
+def test_no_tasks_have_the_name_of_a_playbook() -> None:
+    """Of two files of one name, Ansible takes the playbook where it was to include tasks, and ends without a rescue."""
+    playbooks = {path.name for path in (tools.ROOT / "playbooks").glob("*.yml")}
+    assert playbooks & {path.name for path in (tools.ROOT / "playbooks" / "tasks").glob("*.yml")} == set()

@@ -56,13 +56,13 @@ def port() -> Iterator[int]:
 def run(tmp_path: Path, port: int, checks: list[dict[str, Any]], *options: str, **settings: Any) -> Run:
     """Include the tasks as a deploy does; only the address has no TLS."""
     (tmp_path / "tasks").mkdir()
-    tasks = (ROOT / "playbooks" / "tasks" / "smoke.yml").read_text()
-    (tmp_path / "tasks" / "smoke.yml").write_text(tasks.replace("https://", "http://"))
+    tasks = (ROOT / "playbooks" / "tasks" / "smoke_test.yml").read_text()
+    (tmp_path / "tasks" / "smoke_test.yml").write_text(tasks.replace("https://", "http://"))
     play = {
         "hosts": "all",
         "gather_facts": False,
         "module_defaults": {"group/slipway.webapp.webapp": {"app": "shop"}},
-        "tasks": [{"ansible.builtin.include_tasks": "tasks/smoke.yml"}],
+        "tasks": [{"ansible.builtin.include_tasks": "tasks/smoke_test.yml"}],
     }
     (tmp_path / "play.yml").write_text(yaml.safe_dump([play]))
     values = {
