@@ -15,6 +15,7 @@ from typing import Any
 from ansible_collections.slipway.webapp.plugins.module_utils import _lease, _ledger, _route
 from ansible_collections.slipway.webapp.plugins.module_utils._assignment import Assignment, assignment
 from ansible_collections.slipway.webapp.plugins.module_utils._files import read_json, read_text
+from ansible_collections.slipway.webapp.plugins.module_utils._handover import WORKS
 from ansible_collections.slipway.webapp.plugins.module_utils._installed import describe, installed
 from ansible_collections.slipway.webapp.plugins.module_utils._layout import PROCESSES, SLOTS, Layout, other_slot
 from ansible_collections.slipway.webapp.plugins.module_utils._ports import Clock, Systemd, UnitState
@@ -57,7 +58,12 @@ def _units(layout: Layout, systemd: Systemd) -> dict[tuple[str, str], UnitState]
 def _slot(layout: Layout, units: Mapping[tuple[str, str], UnitState], slot: str) -> dict[str, Any]:
     pair, _values = assignment(layout, slot)
     processes = {
-        process: {"active": unit.active, "enabled": unit.enabled, "since": unit.since or None}
+        process: {
+            "active": unit.active,
+            "enabled": unit.enabled,
+            "since": unit.since or None,
+            "says": unit.status or None,
+        }
         for (where, process), unit in units.items()
         if where == slot and os.path.exists(layout.unit_template(process))
     }
@@ -106,7 +112,10 @@ def needs(info: Mapping[str, Any], wanted: Wanted) -> list[str]:
     states = [here.get(process, rest) for process in wanted.processes]
     found["start"] = any(state["active"] != "active" or not state["enabled"] for state in states)
     moved = [there.get(process, rest) for process in wanted.processes if process != "web"]
-    found["handover"] = any(state["enabled"] or state["active"] == "active" for state in moved)
+    # A worker that has lost its traffic rests beside the new one as long as its slot is warm.
+    found["handover"] = any(
+        state["enabled"] or (state["active"] == "active" and state.get("says") in WORKS.values()) for state in moved
+    )
     found["route"] = info["route"]["weights"][live["slot"]] != 100
     found["proof"] = live["since"] is None
     found["migrations"] = bool(info["waiting"])

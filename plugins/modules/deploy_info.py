@@ -81,14 +81,16 @@ live:
   type: dict
   sample: {slot: green, release: 1.4.0-3f9a1c22d0, config: 90c1f7a2be41, since: "2026-11-21T11:06:10Z", by: anna@ci}
 slots:
-  description: What each slot is assigned to, and the state of the processes that this host has.
+  description:
+    - What each slot is assigned to, and the state of the processes that this host has; C(says) is what a process last
+      told systemd of itself.
   returned: success
   type: dict
   sample:
     green:
       release: 1.4.0-3f9a1c22d0
       config: 90c1f7a2be41
-      processes: {web: {active: active, enabled: true, since: "2026-11-21T11:05:58Z"}}
+      processes: {web: {active: active, enabled: true, since: "2026-11-21T11:05:58Z", says: null}}
 route:
   description: The route's number and the share of each slot in percent; null when there is none.
   returned: success

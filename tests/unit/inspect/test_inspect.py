@@ -149,11 +149,14 @@ def test_after_a_deploy(world: World) -> None:
         "active": "active",
         "enabled": True,
         "since": "2026-11-21T11:00:00Z",
+        "says": "takes tasks",  # the fake says so of every process that runs
     }
     assert info["slots"]["green"] == {
         "release": None,
         "config": None,
-        "processes": {one: {"active": "inactive", "enabled": False, "since": None} for one in PROCESSES},
+        "processes": {
+            one: {"active": "inactive", "enabled": False, "since": None, "says": "waits"} for one in PROCESSES
+        },
     }
     world.deploy("r2", "green", run="2")
     again = world.look("r1")
