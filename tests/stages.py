@@ -68,11 +68,12 @@ TWO = ("-n", "2", "--dist", "loadfile")
 # One at a time: some of them fork, and the workers have threads.
 UNIT = ("tests/unit", "tests/property")
 LONGEST = ("--durations=10", "--durations-min=5")
-# The tests of six hosts have a lane of their own, beside those of one host.
+# The tests of six hosts have a lane of their own, beside those of one host. The first removes its hosts in the end, so
+# that the second begins on empty ones, which the third takes over.
 ON_THE_FLEET = (
+    "tests/integration/test_edge.py",
     "tests/integration/test_production.py",
     "tests/integration/test_production_faults.py",
-    "tests/integration/test_edge.py",
 )
 STAGES = (
     Stage(name="checks", paths=("tests/checks",), group=1, options=("-m", "not slow", *TWO)),
