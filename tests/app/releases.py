@@ -159,8 +159,8 @@ def planted(get_response):
     """A middleware."""
 
     def answer(request):
-        if next(COUNT) % 50 == 0:
-            raise RuntimeError("one request in fifty fails: the fault was planted")
+        if next(COUNT) % 10 == 0:
+            raise RuntimeError("one request in ten fails: the fault was planted")
         return get_response(request)
 
     return answer
@@ -272,7 +272,7 @@ FAULTS: Mapping[str, Fault] = {
         replace={"board/health.py": (HEALTH, '__import__("time").sleep(86400)\n    ' + HEALTH)},
     ),
     "leaks-errors": Fault(
-        summary="health is good and so are the pages, but one request in fifty ends with 500",
+        summary="health is good and so are the pages, but one request in ten ends with 500",
         append={"board/settings.py": MIDDLEWARE},
         write={"board/planted.py": LEAKING},
     ),

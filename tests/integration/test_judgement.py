@@ -85,8 +85,8 @@ def test_a_release_that_leaks_errors_or_is_slow_or_cannot_be_judged_is_taken_bac
     with visitors(board) as load:
         leaks = board.fail(board.sources.tree(fault="leaks-errors"), **HALF, webapp_analysis_minimum=200)
     taken_back(board, leaks, live, WORSE, "failed on the new side, 0 of ")
-    # Both sides together lost one request in a hundred.
-    assert 0 < load.report.failed < 0.02 * load.report.sent, load.report.last_line()
+    # Half of the users lost one request in ten, and only while it was judged.
+    assert 0 < load.report.failed < 0.08 * load.report.sent, load.report.last_line()
 
     # On a machine that has much to do the old side is slow as well.
     with visitors(board):
