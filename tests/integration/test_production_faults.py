@@ -13,8 +13,8 @@ from tests.faults.runner import Runner
 from tests.integration.site import Site
 
 CELLS = (
-    ("switch_2", "controller_killed"),
-    ("hand_over", "host_stopped"),
+    ("committing", "controller_killed_then_rollback"),
+    ("switch_1", "host_stopped"),
 )
 
 
