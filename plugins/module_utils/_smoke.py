@@ -199,7 +199,7 @@ def ask_all(
             outcomes[check.name] = _outcome(check, answer, release=release, seconds=seconds, secrets=secrets)
 
     # Not a pool: what hangs in a system call (a resolver) must not keep the module from ending.
-    threads = [threading.Thread(target=work, daemon=True) for _ in range(min(AT_ONCE, len(checks)))]
+    threads = [threading.Thread(target=work, daemon=True) for _number in range(min(AT_ONCE, len(checks)))]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -27,7 +27,7 @@ LOOK_EVERY = 0.05  # seconds
 def in_traffic() -> bool:
     """Whether a bucket of the route leads to this slot. While the route is swapped, the second look tells."""
     route, mine = os.environ["SLIPWAY_ROUTE"], f"/{os.environ['SLIPWAY_SLOT']}/web.sock"
-    for _ in range(2):
+    for _look in range(2):
         with contextlib.suppress(FileNotFoundError):
             return any(os.readlink(bucket.path).endswith(mine) for bucket in os.scandir(route))
     return False

@@ -14,8 +14,13 @@ ALONE = "by itself, 120 s after the last word or when it is up again"
 BACK = {"changed": True, "ended": ""}
 
 
-def seen(*, at: str = "", why: str = "", told: dict[str, Any] | None = BACK, live: bool = True) -> dict[str, Any]:
-    """The variables of a host."""
+def seen(*, at: str = "", why: str = "", told: dict[str, Any] | None = None, live: bool = True) -> dict[str, Any]:
+    """The variables of a host that was told to go back."""
+    return lost(at=at, why=why, told=told or BACK, live=live)
+
+
+def lost(*, at: str = "", why: str = "", told: dict[str, Any] | None = None, live: bool = True) -> dict[str, Any]:
+    """Those of a host that could not be told."""
     before = {"live": {"release": "r1", "slot": "blue"}} if live else {}
     failed = {"ansible_failed_task": {"name": at}, "ansible_failed_result": {"msg": why}} if at else {}
     return {"__run_before": before, "__run_returned": told, **failed}
@@ -39,7 +44,7 @@ def test_a_fleet() -> None:
     said = screen(
         app1=seen(),
         app2=seen(at="Start | run it", why="exit code 3"),
-        app3=seen(told=None),
+        app3=lost(),
         app4=seen(told={"unreachable": True}, live=False),
         app5=seen(told={"failed": True, "msg": "blue does not start\nfound: more"}),
         app6=seen(told={"ended": "returned"}),
@@ -61,22 +66,22 @@ def test_a_fleet() -> None:
 
 
 def test_a_host_that_is_lost_is_the_reason() -> None:
-    assert screen(app1=seen(), app2=seen(told=None))[2] == "why: app2 cannot be reached any more"
+    assert screen(app1=seen(), app2=lost())[2] == "why: app2 cannot be reached any more"
 
 
 @pytest.mark.parametrize(
     ("hosts", "without"),
     [
-        ({"app3": seen(told=None)}, ["app3"]),
+        ({"app3": lost()}, ["app3"]),
         ({"app3": seen(at="Gate | it answers", why="500")}, ["app3"]),
         ({"worker1": seen(at="Hand over | worker and beat", why="no broker")}, ["worker1"]),
-        ({"app2": seen(told=None), "worker1": seen(told=None)}, ["app2", "worker1"]),
+        ({"app2": lost(), "worker1": lost()}, ["app2", "worker1"]),
         # The release is bad, not the host.
         ({"app2": seen(at="Judge | worse", why="worse")}, []),
-        ({"app2": seen(told=None), "app1": seen(at="Prove | it answers", why="502")}, []),
+        ({"app2": lost(), "app1": seen(at="Prove | it answers", why="502")}, []),
         # The primary, and too many.
-        ({"app1": seen(told=None)}, []),
-        ({"app2": seen(told=None), "app3": seen(at="Gate | it answers", why="500")}, []),
+        ({"app1": lost()}, []),
+        ({"app2": lost(), "app3": seen(at="Gate | it answers", why="500")}, []),
         ({}, []),
     ],
 )

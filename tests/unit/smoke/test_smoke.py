@@ -150,7 +150,7 @@ def test_every_result_is_reported_in_the_order_of_the_list() -> None:
 
 def test_they_are_asked_side_by_side() -> None:
     barrier = threading.Barrier(AT_ONCE, timeout=10)
-    askers = [Asked(GOOD, asked=lambda: barrier.wait() and None) for _ in range(AT_ONCE)]
+    askers = [Asked(GOOD, asked=lambda: barrier.wait() and None) for _number in range(AT_ONCE)]
     found = run(*(({"name": str(number), "path": "/"}, asker) for number, asker in enumerate(askers)), deadline=10)
     assert {one.verdict for one in found} == {PASSED}
 
