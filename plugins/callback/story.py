@@ -18,19 +18,25 @@ description:
   - With C(-e format=json) the standard output is exactly one JSON document, and all else goes to the standard error.
   - With C(--check) it also says what each task would do, with C(--diff) it shows the differences.
   - With C(-v) every task of every host has a line, with C(-vv) its result.
+  - Ends a run that is interrupted (Ctrl-C, SIGTERM) while it holds the lease of its environment as if it had failed, by
+    C(slipway.webapp.settle) with the same arguments. A second Ctrl-C leaves that to the hosts, which also can.
 options: {}
 requirements:
   - Set C(stdout_callback = slipway.webapp.story) in C(ansible.cfg).
 """
 
 import json
+import signal
+import subprocess
 import sys
 import time
+from types import FrameType
 from typing import Any
 
 from ansible import context
 from ansible.plugins.callback import CallbackBase
 
+from ansible_collections.slipway.webapp.plugins.module_utils._interruption import SETTLE, Holder, ending
 from ansible_collections.slipway.webapp.plugins.module_utils._story import (
     CHANGED,
     FAILED,
@@ -62,6 +68,8 @@ class CallbackModule(CallbackBase):
         self._documents = 0
         self._waiting = ""
         self._items: dict[tuple[str, str], list[str]] = {}
+        self._holder = Holder()
+        self._handlers: dict[int, Any] = {}
 
     # -- printing --
 
@@ -84,6 +92,24 @@ class CallbackModule(CallbackBase):
         if self._waiting:
             self._display.display("\r" + " " * (len(self._waiting) + 4) + "\r", newline=False, screen_only=True)
             self._waiting = ""
+
+    # -- interruptions --
+
+    def v2_playbook_on_start(self, playbook: Any) -> None:  # noqa: ARG002 - Ansible's signature
+        # In the controller's main process; Ansible has set its own handlers already, and sets others in its workers.
+        if SETTLE in context.CLIARGS["args"] or context.CLIARGS["check"]:
+            return
+        self._handlers = {
+            number: signal.signal(number, self._interrupted) for number in (signal.SIGINT, signal.SIGTERM)
+        }
+
+    def _interrupted(self, number: int, frame: FrameType | None) -> None:
+        run, self._holder.run = self._holder.run, ""
+        if run:
+            self._say(["", f"INTERRUPTED  {run} ends as if it had failed; once more leaves that to the hosts", ""])
+            words = ending(sys.argv[1:], playbooks=context.CLIARGS["args"], run=run)
+            subprocess.run([sys.executable, sys.argv[0], *words], check=False)
+        self._handlers[number](number, frame)
 
     # -- plays and tasks --
 
@@ -119,9 +145,11 @@ class CallbackModule(CallbackBase):
     def v2_runner_on_ok(self, result: Any) -> None:
         host, data = self._host(result), result.result
         self._handle_warnings(data)
-        if str(result.task.action).rpartition(".")[2] == "debug":
+        action = str(result.task.action).rpartition(".")[2]
+        if action == "debug":
             self._show(host, data)
             return
+        self._holder.learn(action, data)
         status = CHANGED if result.is_changed() else OK
         self._story.result(host, status)
         self._wait(self._story.phase)

@@ -58,6 +58,7 @@ BROKEN: list[tuple[Law, str]] = [
     (laws.control_flow, "  when: __copy is changed\n"),
     (laws.control_flow, f"  when: {FACT} == 'Debian'\n"),
     (laws.control_flow, "  run_once: true\n"),
+    (laws.control_flow, '  hosts: "{{ all | difference(lost) }}"\n'),
     (laws.control_flow, "- run_once: true # because\n"),
     (laws.plugin_calls, "import subprocess\n"),
     (laws.plugin_calls, "from subprocess import run\n"),

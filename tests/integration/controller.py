@@ -155,6 +155,10 @@ class Started:
         """Of the program itself, which leads its process group."""
         return self._process.pid
 
+    def signal(self, number: int) -> None:
+        """Send a signal to the program itself."""
+        self._process.send_signal(number)
+
     def kill(self) -> None:
         """End it and all its children at once, as a power cut would."""
         os.killpg(self._process.pid, signal.SIGKILL)

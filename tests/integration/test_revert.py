@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import signal
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
@@ -10,7 +12,7 @@ from typing import Any, TypeVar
 import pytest
 
 from tests.integration.conftest import MakeSite
-from tests.integration.controller import Run
+from tests.integration.controller import Run, Started
 from tests.integration.host import Live
 from tests.integration.site import Site
 from tests.integration.test_bad_conditions import let_the_lease_expire
@@ -92,17 +94,23 @@ def test_a_worker_without_its_broker_is_noticed_before_the_switch(board: Site, t
     tell(f"sent={report.sent} answered={report.answered} failed={report.failed}; the traffic never moved")
 
 
-def killed_after_the_switch(site: Site, **settings: Any) -> str:
-    """Kill the controller as soon as the traffic has moved; the slot that has it now."""
+def moved(site: Site, started: Started) -> str:
+    """Wait until the traffic has moved; the slot that has it now."""
     before = set(site.host.look(site.app)["route"])
-    started = site.start("deploy", **settings)
     while set(site.host.look(site.app)["route"]) == before:
         assert started.running, started.wait().output[-6000:]
         time.sleep(0.05)
-    started.kill()
-    started.wait()
     (slot,) = site.host.look(site.app)["route"]
     return str(slot)
+
+
+def killed_after_the_switch(site: Site, **settings: Any) -> str:
+    """Kill the controller as soon as the traffic has moved; the slot that has it now."""
+    started = site.start("deploy", **settings)
+    slot = moved(site, started)
+    started.kill()
+    started.wait()
+    return slot
 
 
 def test_a_controller_that_dies_after_the_switch_is_taken_back_by_the_host(
@@ -154,6 +162,36 @@ def test_what_a_controller_left_is_settled_by_the_next_run(board: Site, tell: Ca
     assert outcomes == ["failed", "succeeded"]
     assert (board.live().release, board.host.look(board.app)["pending"]) == (left["pending"]["release"], None)
     tell(f"{left['pending']['release']} was half deployed, went back, and was deployed in {run.seconds:.0f} s")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+def test_a_run_that_is_interrupted_ends_as_if_it_had_failed(
+    board: Site, number: int, tell: Callable[[str], None]
+) -> None:
+    """At once, though its hosts would wait for long."""
+    board.deploy(board.sources.tree())
+    live, tree = board.live(), board.sources.tree()
+    told = dataclasses.replace(board.controller, settings={"ANSIBLE_STDOUT_CALLBACK": "slipway.webapp.story"})
+    runs: list[Run] = []
+
+    def interrupt() -> float:
+        patience = {"webapp_lease_seconds": 900, "webapp_hold_seconds": 800}
+        started = board.start("deploy", controller=told, webapp_source=str(tree), **patience)
+        moved(board, started)
+        began = time.monotonic()
+        started.signal(number)
+        runs.append(started.wait())
+        return time.monotonic() - began
+
+    seconds, report = under_load(board, interrupt)
+    (run,) = runs
+    assert run.code != 0, run.output
+    assert f"serves {live.release} from {live.slot}" in run.said, run.output
+    look = board.host.look(board.app)
+    assert (board.live(), look["pending"], look["lease"]) == (live, None, None)
+    assert look["ledger"][-1]["outcome"] == "failed"
+    assert report.good, report.lines()
+    tell(f"sent={report.sent} answered={report.answered} failed={report.failed}; over after {seconds:.1f} s")
 
 
 def deploys(look: Mapping[str, Any]) -> list[str]:

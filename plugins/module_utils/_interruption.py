@@ -1,0 +1,43 @@
+# Copyright: the slipway.webapp contributors
+# GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A run that somebody interrupts ends as if it had failed: every host goes back, the lease is given back.
+
+Ansible runs neither `rescue` nor `always` then, so another run does it, with the words of the interrupted one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+SETTLE = "slipway.webapp.settle"
+
+
+def ending(words: Sequence[str], *, playbooks: Sequence[str], run: str) -> list[str]:
+    """The arguments of the run that ends another: the same inventory, hosts and secrets, another playbook.
+
+    ``words``: the interrupted run's arguments, ``playbooks``: those of them that were its playbooks, ``run``: its name.
+    """
+    kept = list(words)
+    # From behind: what looks like a playbook's name before it is the value of an option.
+    for name in reversed(playbooks):
+        del kept[len(kept) - 1 - kept[::-1].index(name)]
+    return [*kept, "-e", f"run={run}", SETTLE]
+
+
+class Holder:
+    """Whether this run holds the lease of its environment, by what its modules return."""
+
+    def __init__(self) -> None:
+        self._own = ""
+        self.run = ""  # its name while it holds the lease, else ''
+
+    def learn(self, action: str, result: Mapping[str, Any]) -> None:
+        """One host's good result of the module ``action``."""
+        if action == "preflight":
+            self._own = str(result.get("run") or "")
+        elif action == "lease":
+            lease = result.get("lease")
+            held = isinstance(lease, Mapping) and lease.get("owner") == self._own
+            self.run = self._own if held else ""
