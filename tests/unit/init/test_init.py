@@ -14,7 +14,7 @@ from pathlib import Path
 
 import yaml
 
-from tests.unit.ansible_runs import COLLECTIONS, SECONDS, Run, playbook
+from tests.unit.ansible_runs import COLLECTIONS, ROOT, SECONDS, Run, playbook
 
 USUAL = "collections:~/.ansible/collections:/usr/share/ansible/collections"
 
@@ -70,6 +70,9 @@ def test_a_directory_that_works_as_it_is(tmp_path: Path) -> None:
     assert vault.read_text().startswith("$ANSIBLE_VAULT;1.1;AES256\n")
     assert collections_path(ops) == f"{USUAL}:{COLLECTIONS}"
     assert f"# {COLLECTIONS}\n# stands here because" in (ops / "ansible.cfg").read_text()
+
+    playbooks = {path.name for path in (ROOT / "playbooks").glob("*.yml")} - {"init.yml"}
+    assert {path.name for path in ops.glob("*.yml")} == {*playbooks, "requirements.yml"}
 
     shown = in_directory(ops, "ansible-vault", "view", str(vault))
     secrets = yaml.safe_load(shown.stdout)

@@ -10,7 +10,18 @@ import pytest
 
 from tests.unit.ansible_runs import playbook
 
-PLAYBOOKS = ("provision", "deploy", "rollback", "status", "history", "maintenance", "rotation", "restart", "lease")
+PLAYBOOKS = (
+    "provision",
+    "deploy",
+    "rollback",
+    "status",
+    "history",
+    "maintenance",
+    "rotation",
+    "restart",
+    "lease",
+    "settle",
+)
 
 
 @pytest.mark.parametrize("name", PLAYBOOKS)
