@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Measure: floor, deploy, no-op and rollback on one host, then deploys to 1, 2, 4 and 8 hosts; print ratios."""
+"""Measure: floor, deploy, no-op and rollback on one host; deploys to 1, 2, 4 and 8 hosts, and the way back of the
+largest fleet; many deploys and rollbacks in a row under load. Print ratios and counts.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.bench import fleet, measure
+from tests.load import LoadGenerator
+from tests.load.options import LONGEST_SECONDS
 
 RESULT = fleet.ROOT / ".build" / "bench.json"
 SIZES = (1, 2, 4, 8)
@@ -20,9 +24,11 @@ BUDGETS = {
     "deploy_ratio": 2.0,
     "noop_s": 5.0,
     "rollback_s": 3.0,
+    "rollback_8_s": 3.0,
     "hosts_8_ratio": 1.5,
     "switch_ms": 5.0,
     "invocations_per_host": 15,
+    "load_failed": 0,
 }
 FLOOR = Path(__file__).with_name("floor.sh")
 
@@ -31,6 +37,7 @@ def main() -> int:
     """The whole bench; 0 when it could be measured, whatever the figures are."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("--rounds", type=int, default=3, help="repetitions; the median counts (default %(default)s)")
+    parser.add_argument("--turns", type=int, default=100, help="deploys and rollbacks under load (default %(default)s)")
     parser.add_argument("--sizes", type=int, nargs="+", default=list(SIZES), choices=SIZES, help="numbers of hosts")
     options = parser.parse_args()
     serials = itertools.count(1)
@@ -38,6 +45,7 @@ def main() -> int:
         _prepare(max(2, *options.sizes))  # alone, a host would not let others reach its database
         figures = _one_host(serials, options.rounds)
         figures |= _many_hosts(serials, options.sizes, options.rounds)
+        figures |= _under_load(serials, options.turns)
     except measure.BenchError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
@@ -124,10 +132,53 @@ def _many_hosts(serials: Iterator[int], sizes: list[int], rounds: int) -> dict[s
         )
     smallest, largest = min(times), max(times)
     return {
+        f"rollback_{largest}_s": _rollback(serials, largest),
         "hosts_s": {str(count): round(seconds, 2) for count, seconds in times.items()},
         "floor_hosts_s": {str(count): round(seconds, 2) for count, seconds in floors.items()},
         f"hosts_{largest}_ratio": round(times[largest] / times[smallest], 2),
         f"floor_hosts_{largest}_ratio": round(floors[largest] / floors[smallest], 2),
+    }
+
+
+def _rollback(serials: Iterator[int], count: int) -> float:
+    """Seconds from the command until the last host serves what it served before."""
+    for _deploy_of_ours in range(2):  # a rollback goes to a proven release, which the floor's is not
+        _deploy(fleet.tree(next(serials)), count)
+    with measure.Watch(list(fleet.addresses().values())[:count]) as watch:
+        measure.play("rollback", fleet.inventory(count), "-e", "webapp_source=unused")
+    return round(watch.seconds, 2)
+
+
+def _under_load(serials: Iterator[int], turns: int) -> dict[str, object]:
+    """Deploys and rollbacks in turn on one host that visitors read from and write to, and what they got."""
+    _deploy(fleet.tree(next(serials)), 1)
+    load = LoadGenerator(
+        url=f"https://{fleet.addresses()['bench1']}",
+        host=fleet.DOMAIN,
+        insecure=True,
+        clients=6,
+        rate=12.0,
+        max_seconds=LONGEST_SECONDS,
+        verify_posts=True,
+    )
+    with load:
+        load.wait_for(answers=20)
+        for turn in range(turns):
+            if turn % 2:
+                measure.play("rollback", fleet.inventory(1), "-e", "webapp_source=unused")
+            else:
+                _deploy(fleet.tree(next(serials)), 1)
+        load.wait_for(answers=20)
+    for line in load.report.lines():
+        print(line)
+    report = load.report
+    return {
+        "load_turns": turns,
+        "load_sent": report.sent,
+        "load_answered": report.answered,
+        "load_failed": report.failed,
+        "load_notes_lost": len(report.posts.lost or ()),
+        "load_notes_doubled": len(report.posts.doubled or ()),
     }
 
 
