@@ -55,6 +55,7 @@ class Artifact:
     commit: str = ""
     left_out: Mapping[str, str] = field(default_factory=dict)
     migrations: tuple[str, ...] = ()
+    image: str = ""
 
 
 def migration_files(names: Iterable[str]) -> tuple[str, ...]:
@@ -88,8 +89,8 @@ def checked(wish: Wish) -> str:
     not_for = {
         "ref": bool(wish.ref) and kind != _source.GIT,
         "sha256": bool(wish.sha256) and not packed,
-        "subdirectory": bool(wish.subdirectory) and packed,
-        "exclude": bool(wish.exclude) and packed,
+        "subdirectory": bool(wish.subdirectory) and (packed or kind == _source.IMAGE),
+        "exclude": bool(wish.exclude) and (packed or kind == _source.IMAGE),
     }
     for name in [name for name, wrong in not_for.items() if wrong]:
         raise SlipwayError(
@@ -119,6 +120,8 @@ def _check_subdirectory(subdirectory: str) -> None:
 def obtain(wish: Wish, *, git: _source.Git, fetch: Fetch, check_mode: bool = False) -> tuple[Artifact, bool]:
     """The artifact in ``destination``, and whether it was missing there (in check mode it then still is)."""
     kind = checked(wish)
+    if kind == _source.IMAGE:
+        return _image(wish), False
     known = os.path.join(wish.destination, f"{wish.sha256}.tar.gz")
     if wish.sha256 and os.path.exists(known) and sha256_of(known) == wish.sha256:
         return _described(wish, known, names=inspect(known, limits=wish.limits)), False
@@ -209,6 +212,20 @@ def _described(wish: Wish, path: str, *, names: Sequence[str], tree: _source.Tre
     )
 
 
+def _image(wish: Wish) -> Artifact:
+    """What is packed already, and is in a registry: its digest names its bytes."""
+    digest = _source.digest_of(wish.source)
+    return Artifact(
+        path="",
+        sha256=digest,
+        size=0,
+        files=0,
+        release=release_id(sha256=digest, recipe=wish.recipe, version=wish.version),
+        version=wish.version,
+        image=wish.source,
+    )
+
+
 def as_result(artifact: Artifact, *, changed: bool, most: int = 50) -> dict[str, Any]:
     """The result of the module: at most ``most`` names of what was left out, and their number."""
     names = sorted(artifact.left_out)
@@ -223,6 +240,7 @@ def as_result(artifact: Artifact, *, changed: bool, most: int = 50) -> dict[str,
         "version": artifact.version,
         "commit": artifact.commit,
         "migrations": list(artifact.migrations),
+        "image": artifact.image,
         "release": artifact.release,
         "left_out": [{"name": name, "rule": artifact.left_out[name]} for name in names[:most]],
         "left_out_count": len(names),

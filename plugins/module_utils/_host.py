@@ -47,6 +47,17 @@ def home_of(user: str) -> str:
         ) from None
 
 
+def ids_of(user: str) -> tuple[int, int]:
+    """The numbers of a system user and of its group."""
+    try:
+        entry = pwd.getpwnam(user)
+    except KeyError:
+        raise SlipwayError(
+            f"There is no user {user} on this host", next_step="run provision.yml for this host first"
+        ) from None
+    return entry.pw_uid, entry.pw_gid
+
+
 def system_group(name: str) -> int:
     """The number of a system group."""
     try:

@@ -23,7 +23,8 @@ SCHEMA = 1
 class Record:
     """The content of ``release.json``. ``lock_hash`` names the environment; ``created`` is ISO 8601 in UTC.
 
-    ``commit`` is what was packed, or ''.
+    ``commit`` is what was packed, or ''. ``image`` is what a release is that is no source: a reference by digest, whose
+    digest is ``sha256``; it has neither code nor an environment on the host.
     """
 
     id: str
@@ -36,6 +37,7 @@ class Record:
     files: int
     collection: str
     commit: str = ""
+    image: str = ""
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -49,6 +51,7 @@ class Record:
             "files": self.files,
             "collection": self.collection,
             "commit": self.commit,
+            **({"image": self.image} if self.image else {}),
         }
 
 
@@ -69,6 +72,7 @@ def read_record(path: str) -> Record | None:
             files=int(value["files"]),
             collection=str(value["collection"]),
             commit=str(value.get("commit", "")),  # earlier versions did not record it
+            image=str(value.get("image", "")),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise SlipwayError(f"{path}/{RECORD} is damaged", found=f"{type(error).__name__}: {error}") from error
@@ -114,8 +118,11 @@ def read_installed(layout: Layout, release: str) -> Installed | None:
         record = read_record(path)
     except SlipwayError as error:
         return Installed(id=release, path=path, record=None, problem=error.summary)
-    if record is None or record.id != release or not os.path.isdir(os.path.join(path, "code")):
+    is_image = record is not None and bool(record.image)
+    if record is None or record.id != release or not (is_image or os.path.isdir(os.path.join(path, "code"))):
         return Installed(id=release, path=path, record=None, problem=f"no {RECORD} of this release with its code")
+    if is_image:  # whether the engine still has it is for the engine to say
+        return Installed(id=release, path=path, record=record)
     problem = venv_problem(layout, record.lock_hash)
     if not problem and read_link(os.path.join(path, "venv")) != venv_link(record.lock_hash):
         problem = "it does not point at its environment"

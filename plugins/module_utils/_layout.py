@@ -131,7 +131,7 @@ class Layout:
     @property
     def awake(self) -> str:
         """Names the run in which this host takes part; a restart takes it away."""
-        return self._path("run", self.app, "transaction")
+        return os.path.join(self.run, "transaction")
 
     @property
     def maintenance(self) -> str:
@@ -162,6 +162,32 @@ class Layout:
     def nginx_loader(self) -> str:
         """Has Nginx load its configuration without breaking a connection under a request."""
         return os.path.join(self.library, "load-nginx")
+
+    @property
+    def run(self) -> str:
+        """What a restart of the host takes away: sockets, and marks of this boot."""
+        return self._path("run", self.app)
+
+    @property
+    def etc_gunicorn(self) -> str:
+        return os.path.join(self.etc, "gunicorn.conf.py")
+
+    @property
+    def container_options(self) -> str:
+        """How containers of the application are run here; only on hosts that run some."""
+        return os.path.join(self.etc, "container.json")
+
+    @property
+    def container_program(self) -> str:
+        return os.path.join(self.library, "slipway-container")
+
+    def container(self, process: str, slot: str) -> str:
+        """The container of one process in one slot."""
+        return f"{self.app}-{process}-{slot}"
+
+    def notify(self, process: str, slot: str) -> str:
+        """Where a process in a container says how it is; its supervisor listens."""
+        return os.path.join(self.run, slot, f"{process}.notify")
 
     @property
     def migrations_journal(self) -> str:
@@ -205,7 +231,7 @@ class Layout:
         return os.path.join(self.routes, str(number))
 
     def socket(self, slot: str) -> str:
-        return self._path("run", self.app, slot, "web.sock")
+        return os.path.join(self.run, slot, "web.sock")
 
     def unit(self, process: str, slot: str) -> str:
         """The systemd unit of one process in one slot."""

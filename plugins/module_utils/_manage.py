@@ -1,7 +1,7 @@
 # Copyright: the slipway.webapp contributors
 # GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run a release's manage.py as the application's user, with the application's environment."""
+"""Run a release's manage.py as the application's user, with the application's environment, whatever the release is."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from ansible_collections.slipway.webapp.plugins.module_utils._files import read_
 from ansible_collections.slipway.webapp.plugins.module_utils._layout import Layout
 from ansible_collections.slipway.webapp.plugins.module_utils._mask import complaint, mask
 from ansible_collections.slipway.webapp.plugins.module_utils._ports import Completed, Runner
+from ansible_collections.slipway.webapp.plugins.module_utils._runtime import Runtime, runtime_of
 
 LONGEST = 64 * 1024  # characters of output that are returned
 
@@ -35,29 +36,19 @@ class Manager:
     needs: Sequence[str] = ("code/manage.py",)
 
     @property
-    def here(self) -> str:
-        return self.layout.release(self.release)
+    def runtime(self) -> Runtime:
+        return runtime_of(self.layout, self.release)
 
     def problem(self) -> str:
         """Why the program cannot be run here, or ''. An unfinished release has not been shown to work at all."""
-        for needed in ("release.json", "venv/bin/python", *self.needs):
-            if not os.path.exists(os.path.join(self.here, needed)):
-                return f"no {self.here}/{needed}"
-        return ""
-
-    @property
-    def python(self) -> str:
-        return os.path.join(self.here, "venv", "bin", "python")
-
-    @property
-    def code(self) -> str:
-        return os.path.join(self.here, "code")
+        record = os.path.join(self.layout.release(self.release), "release.json")
+        return self.runtime.problem(self.needs) if os.path.exists(record) else f"no {record}"
 
     def variables(self) -> dict[str, str]:
         """The whole environment of a command: the application's, and what a slot would add to it."""
         own = {
             "SLIPWAY_RELEASE": self.release,
-            "STATIC_ROOT": os.path.join(self.here, "static"),
+            "STATIC_ROOT": os.path.join(self.layout.release(self.release), "static"),
             "MEDIA_ROOT": self.layout.media,
             "PYTHONDONTWRITEBYTECODE": "1",
         }
@@ -65,12 +56,9 @@ class Manager:
 
     def run(self, command: Sequence[str]) -> Completed:
         """One command, its output masked and cut to its end."""
+        how = self.runtime.command(["manage.py", *command], environment=self.variables())
         answer = self.runner.run(
-            [self.python, "manage.py", *command],
-            environment=self.variables(),
-            user=self.layout.app,
-            cwd=self.code,
-            timeout=self.timeout,
+            how.words, environment=how.environment, user=how.user, cwd=how.cwd, timeout=self.timeout
         )
         return Completed(
             code=answer.code,

@@ -17,7 +17,6 @@ from typing import Any
 
 from ansible_collections.slipway.webapp.plugins.module_utils import _database
 from ansible_collections.slipway.webapp.plugins.module_utils._errors import SlipwayError
-from ansible_collections.slipway.webapp.plugins.module_utils._host import CLEAN_PATH
 from ansible_collections.slipway.webapp.plugins.module_utils._manage import Manager
 from ansible_collections.slipway.webapp.plugins.module_utils._program import Program
 
@@ -59,8 +58,8 @@ class Migrator:
     settings: Mapping[str, Any]
     run: str = ""
 
-    @property
-    def program(self) -> Program:
+    def program(self, *, writable: Sequence[str] = ()) -> Program:
+        """slipway-migrate in the release's own Python; ``writable`` are directories that it needs besides."""
         manager = replace(self.manager, needs=("code",))  # what is no Django has no manage.py
         if manager.problem():
             raise SlipwayError(
@@ -68,14 +67,16 @@ class Migrator:
                 found=manager.problem(),
                 next_step="build the release first with slipway.webapp.release",
             )
+        words = [os.path.join(manager.layout.library, "slipway-migrate")]
+        how = manager.runtime.command(words, environment=manager.variables(), writable=writable)
         return Program(
             runner=manager.runner,
-            words=[manager.python, os.path.join(manager.layout.library, "slipway-migrate")],
+            words=how.words,
             timeout=manager.timeout,
             secrets=manager.secrets,
-            user=manager.layout.app,
-            environment={**manager.variables(), "PATH": f"{os.path.dirname(manager.python)}:{CLEAN_PATH}"},
-            cwd=manager.code,
+            user=how.user,
+            environment=how.environment,
+            cwd=how.cwd,
         )
 
     def request(self, *, phase: str = "all") -> dict[str, Any]:
@@ -101,7 +102,7 @@ class Migrator:
 
     def plan(self) -> dict[str, Any]:
         """All that is pending, with what it does to the database and to old code."""
-        return self.program.ask("plan", self.request())
+        return self.program().ask("plan", self.request())
 
     def pending(self, phase: str) -> list[str]:
         """The ids that are pending in this phase, by the same judgement that applies them; unsafe ones come before."""
@@ -111,18 +112,19 @@ class Migrator:
     def apply(self, phase: str) -> dict[str, Any]:
         """Run what is pending in this phase. A failure's details say what was applied and what failed."""
         try:
-            return self.program.ask("apply", self.request(phase=phase))
+            return self.program().ask("apply", self.request(phase=phase))
         except SlipwayError as error:
             # A module's result has a `failed` of its own.
             error.details["failed_migration"] = error.details.pop("failed", "")
             raise
 
-    def rehearsal(self) -> dict[str, Any]:
-        """What slipway-backup runs against the restored copy, as the application's user."""
-        program, secret = self.program, set(self.manager.secrets)
+    def rehearsal(self, *, scratch: str) -> dict[str, Any]:
+        """What slipway-backup runs against the restored copy, below ``scratch``, as the application's user."""
+        program, secret = self.program(writable=[scratch]), set(self.manager.secrets)
         return {
             "secrets": sorted(name for name, value in self.manager.variables().items() if value in secret),
-            "user": program.user,
+            "user": self.manager.layout.app,
+            "as_root": not program.user,
             "cwd": program.cwd,
             "command": [*program.words, "rehearse"],
             "environment": dict(program.environment or {}),

@@ -110,3 +110,25 @@ class Systemd(Protocol):
 
     def log(self, unit: str, *, lines: int = 20) -> list[str]:
         """The unit's last log lines."""
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image that the engine has: ``architecture`` as the engine says it, such as amd64; ``labels`` of its build."""
+
+    architecture: str
+    labels: Mapping[str, str]
+    size: int = 0
+
+
+class Engine(Protocol):
+    """The container engine of this host. References name an image by its digest."""
+
+    def image(self, reference: str) -> Image | None:
+        """The image, if the engine has it."""
+
+    def pull(self, reference: str, *, username: str = "", password: str = "") -> None:
+        """Fetch it from its registry. The login is used once and kept nowhere."""
+
+    def remove(self, reference: str) -> None:
+        """Give its room back, unless a container still uses it."""

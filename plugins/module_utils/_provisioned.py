@@ -40,7 +40,7 @@ def _directories(layout: Layout, processes: Sequence[str]) -> list[str]:
 
 
 def _files(layout: Layout, processes: Sequence[str]) -> list[str]:
-    gunicorn = [os.path.join(layout.etc, "gunicorn.conf.py")] if "web" in processes else []
+    gunicorn = [layout.etc_gunicorn] if "web" in processes else []
     return [
         *(os.path.join(layout.library, name) for name in (*STARTERS, "slipway-settle")),
         layout.unit_file(layout.settle_unit),

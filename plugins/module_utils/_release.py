@@ -19,6 +19,7 @@ from ansible_collections.slipway.webapp.plugins.module_utils._errors import Slip
 from ansible_collections.slipway.webapp.plugins.module_utils._installed import Installed, assigned, read_installed
 from ansible_collections.slipway.webapp.plugins.module_utils._layout import Layout
 from ansible_collections.slipway.webapp.plugins.module_utils._plan import Step
+from ansible_collections.slipway.webapp.plugins.module_utils._ports import Engine
 
 PRESENT, ABSENT, DAMAGED = "present", "absent", "damaged"
 
@@ -29,6 +30,7 @@ class Wish:
 
     ``environment`` and ``build_environment`` hold every variable, secrets too; ``secrets`` are the values to hide.
     ``upload`` is a file on the host that claims to be the artifact, ``size`` its size in bytes (0: not known).
+    ``image`` is what is released instead of an artifact, by its digest, ``login`` the registry's user and password.
     """
 
     release: str
@@ -46,6 +48,8 @@ class Wish:
     size: int = 0
     timeout: float = 900.0
     limits: Limits = field(default_factory=Limits)
+    image: str = ""
+    login: tuple[str, str] = ("", "")
 
 
 @dataclass(frozen=True)
@@ -57,10 +61,11 @@ class State:
     artifact: str
     unpublished: tuple[str, ...] = ()
     slots: tuple[str, ...] = ()
+    image: bool = False
 
 
-def probe(layout: Layout, wish: Wish) -> State:
-    """Look; the artifact's bytes are read only when a build would need them."""
+def probe(layout: Layout, wish: Wish, engine: Engine | None = None) -> State:
+    """Look; the artifact's bytes are read only when a build would need them. An image needs an ``engine``."""
     there = read_installed(layout, wish.release)
     artifact = ABSENT
     path = layout.artifact(wish.sha256)
@@ -76,6 +81,7 @@ def probe(layout: Layout, wish: Wish) -> State:
         artifact=artifact,
         unpublished=unpublished,
         slots=tuple(slot for slot, release in assigned(layout).items() if release == wish.release),
+        image=bool(wish.image and engine and engine.image(wish.image)),
     )
 
 
@@ -93,6 +99,8 @@ def plan(state: State, wish: Wish) -> tuple[Step, ...]:
             next_step="give the new artifact another version; a release never changes",
         )
     steps = []
+    if wish.image and not state.image:
+        steps.append(Step("pull", f"pull {wish.image} again"))
     if not state.installed.complete:
         steps.append(Step("environment", f"make the environment of release {wish.release} again"))
         steps.append(Step("repoint", f"point release {wish.release} at its environment"))
@@ -116,12 +124,15 @@ def _build(state: State, wish: Wish, *, clean: bool = False) -> tuple[Step, ...]
     django = " and ".join(
         (["check --deploy"] if wish.check_deploy else []) + (["collectstatic"] if wish.collectstatic else [])
     )
+    source = not wish.image
     steps = [
         (state.partial or clean, "clean", f"remove the unfinished build of {wish.release}"),
-        (state.artifact != PRESENT, "receive", f"take the artifact {wish.sha256[:12]} in"),
-        (True, "unpack", f"unpack the artifact {wish.sha256[:12]}"),
-        (True, "environment", "install the locked requirements, unless an environment with them is here"),
-        (True, "compile", "compile the code"),
+        (not source and not state.image, "pull", f"pull {wish.image}"),
+        (not source, "prepare", "see whether this host can run the image"),
+        (source and state.artifact != PRESENT, "receive", f"take the artifact {wish.sha256[:12]} in"),
+        (source, "unpack", f"unpack the artifact {wish.sha256[:12]}"),
+        (source, "environment", "install the locked requirements, unless an environment with them is here"),
+        (source, "compile", "compile the code"),
         (bool(django), "django", f"run {django}"),
         (True, "publish", "publish the static files"),
         (True, "seal", f"make release {wish.release} visible"),
@@ -131,4 +142,4 @@ def _build(state: State, wish: Wish, *, clean: bool = False) -> tuple[Step, ...]
 
 def needs_artifact(steps: Sequence[Step], wish: Wish) -> bool:
     """True when the plan cannot begin before somebody brings the artifact."""
-    return not wish.upload and any(step.name == "receive" for step in steps)
+    return not wish.upload and not wish.image and any(step.name == "receive" for step in steps)

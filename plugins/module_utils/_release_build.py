@@ -39,7 +39,7 @@ from ansible_collections.slipway.webapp.plugins.module_utils._installed import (
 from ansible_collections.slipway.webapp.plugins.module_utils._layout import Layout
 from ansible_collections.slipway.webapp.plugins.module_utils._mask import complaint
 from ansible_collections.slipway.webapp.plugins.module_utils._plan import Step
-from ansible_collections.slipway.webapp.plugins.module_utils._ports import Clock, Completed, Runner
+from ansible_collections.slipway.webapp.plugins.module_utils._ports import Clock, Completed, Engine, Runner
 from ansible_collections.slipway.webapp.plugins.module_utils._release import Wish
 from ansible_collections.slipway.webapp.plugins.module_utils._version import VERSION
 
@@ -60,6 +60,7 @@ class Ports:
     runner: Runner
     clock: Clock
     owner: Owner
+    engine: Engine | None = None
 
 
 class Builder:
@@ -128,13 +129,17 @@ class Builder:
             raise
         fsync_directory(self.layout.artifacts)
 
+    def _make_partial(self) -> None:
+        gid = self.ports.owner.gid
+        partial = self.layout.partial(self.wish.release)
+        ensure_directory(self.layout.releases, mode=0o750, gid=gid)
+        os.mkdir(partial, 0o700)
+        os.chown(partial, -1, gid)
+        os.chmod(partial, 0o750)
+
     def _unpack(self) -> None:
         owner = self.ports.owner
-        partial = self.layout.partial(self.wish.release)
-        ensure_directory(self.layout.releases, mode=0o750, gid=owner.gid)
-        os.mkdir(partial, 0o700)
-        os.chown(partial, -1, owner.gid)
-        os.chmod(partial, 0o750)
+        self._make_partial()
         path = self.layout.artifact(self.wish.sha256)
         self.files = unpack(path, self.code, limits=self.wish.limits, gid=owner.gid)
         if (self.wish.collectstatic or self.wish.check_deploy) and not os.path.exists(f"{self.code}/manage.py"):
@@ -215,10 +220,8 @@ class Builder:
             "MEDIA_ROOT": self.layout.media,
             "SLIPWAY_RELEASE": self.wish.release,
         }
-        command = _release_django.command(
-            os.path.join(self.venv, "bin", "python"), check=self.wish.check_deploy, collect=self.wish.collectstatic
-        )
-        answer = self._run(command, environment=given)
+        words = _release_django.words(check=self.wish.check_deploy, collect=self.wish.collectstatic)
+        answer = self._python(words, environment=given)
         report = _release_django.read_report(answer, secrets=self.wish.secrets, timeout=self.wish.timeout)
         self.checks = report.lines
         self._link = _release_django.link_for(report.static_root, code=self.code, static=self.static)
@@ -238,21 +241,25 @@ class Builder:
     def _seal(self) -> None:
         if self._lock is None or self._interpreter is None:
             raise SlipwayError("The release has no environment")  # a programming error: the plan always makes one
-        partial, final = self.layout.partial(self.wish.release), self.layout.release(self.wish.release)
         if self._link:
             os.symlink(self._link[1], self._link[0])
-        os.symlink(venv_link(self._lock_hash), os.path.join(partial, "venv"))
+        os.symlink(venv_link(self._lock_hash), os.path.join(self.root, "venv"))
+        self._make_visible(python=self._interpreter.name, kind=self._lock.kind, lock_hash=self._lock_hash)
+
+    def _make_visible(self, *, python: str = "", kind: str = "", lock_hash: str = "") -> None:
+        partial, final = self.layout.partial(self.wish.release), self.layout.release(self.wish.release)
         record = Record(
             id=self.wish.release,
             version=self.wish.version,
             sha256=self.wish.sha256,
             created=self._now(),
-            python=self._interpreter.name,
-            lock_kind=self._lock.kind,
-            lock_hash=self._lock_hash,
+            python=python,
+            lock_kind=kind,
+            lock_hash=lock_hash,
             files=self.files,
             collection=VERSION,
             commit=self.wish.commit,
+            image=self.wish.image,
         )
         _write_json(os.path.join(partial, RECORD), record.as_json(), gid=self.ports.owner.gid)
         self._sync(partial)
@@ -272,6 +279,9 @@ class Builder:
         point_symlink(os.path.join(final, "venv"), venv_link(self._lock_hash))
 
     # Helpers ---------------------------------------------------------------------------------------------------------
+
+    def _python(self, words: Iterable[str], *, environment: dict[str, str]) -> Completed:
+        return self._run([os.path.join(self.venv, "bin", "python"), *words], environment=environment)
 
     def _run(self, argv: Iterable[str], *, environment: dict[str, str]) -> Completed:
         return self.ports.runner.run(

@@ -84,9 +84,9 @@ class Report:
     lines: tuple[str, ...]
 
 
-def command(python: str, *, check: bool, collect: bool) -> list[str]:
-    """The command that does the wanted parts."""
-    return [python, "-c", DRIVER, *([CHECK] if check else []), *([COLLECT] if collect else [])]
+def words(*, check: bool, collect: bool) -> list[str]:
+    """What Python is given to do the wanted parts."""
+    return ["-c", DRIVER, *([CHECK] if check else []), *([COLLECT] if collect else [])]
 
 
 def read_report(answer: Completed, *, secrets: tuple[str, ...], timeout: float) -> Report:

@@ -24,12 +24,14 @@ from ansible_collections.slipway.webapp.plugins.module_utils._errors import Slip
 from ansible_collections.slipway.webapp.plugins.module_utils._files import locked, read_json, read_text
 from ansible_collections.slipway.webapp.plugins.module_utils._layout import CONFIG_PATTERN, Layout
 from ansible_collections.slipway.webapp.plugins.module_utils._plan import Step, carry_out
+from ansible_collections.slipway.webapp.plugins.module_utils._ports import Engine
 from ansible_collections.slipway.webapp.plugins.module_utils._release_build import (
     Builder,
     Ports,
     remove_tree,
     set_aside,
 )
+from ansible_collections.slipway.webapp.plugins.module_utils._release_image import ImageBuilder
 from ansible_collections.slipway.webapp.plugins.module_utils._requirements import PROBE, Interpreter, read_interpreter
 from ansible_collections.slipway.webapp.plugins.module_utils._retention import (
     Kept,
@@ -47,7 +49,7 @@ NEXT_VENV = 200 * MEGABYTE  # most builds share one; a new one finds its downloa
 
 def present(layout: Layout, wish: model.Wish, ports: Ports, *, check_mode: bool = False) -> dict[str, Any]:
     """Make a release complete. When the answer says ``needs_artifact`` nothing was done: bring it, and ask again."""
-    before = model.probe(layout, wish)
+    before = model.probe(layout, wish, ports.engine)
     steps = model.plan(before, wish)
     if not steps:
         return _result(before.installed, before.installed, [])
@@ -57,8 +59,8 @@ def present(layout: Layout, wish: model.Wish, ports: Ports, *, check_mode: bool 
     if check_mode:
         return _result(before.installed, None, [step.summary for step in steps], wish=wish)
     with locked(layout.lock("build"), wait_seconds=wish.timeout, what=f"a build of {layout.app}"):
-        steps = model.plan(model.probe(layout, wish), wish)
-        builder = Builder(layout, wish, ports, interpreter)
+        steps = model.plan(model.probe(layout, wish, ports.engine), wish)
+        builder = (ImageBuilder if wish.image else Builder)(layout, wish, ports, interpreter)
         _build(layout, builder, steps)
     done = [builder.done.get(step.name, step.summary) for step in steps]
     after = _installed.read_installed(layout, wish.release)
@@ -116,7 +118,7 @@ def _require(layout: Layout, wish: model.Wish, ports: Ports, steps: Sequence[Ste
                 found=f"{_existing(path)} is on a read-only filesystem, or this user may not write there",
                 next_step="mend it on this host, then run the same command again",
             )
-    if "unpack" in names:
+    if "unpack" in names or "pull" in names:
         _require_room(layout, wish)
     return _interpreter(wish, ports) if "environment" in names else None
 
@@ -216,6 +218,7 @@ def take_stock(layout: Layout) -> Stock:
                 complete=one.complete,
                 sha256=one.record.sha256 if one.record else "",
                 lock_hash=one.record.lock_hash if one.record else "",
+                image=one.record.image if one.record else "",
             )
             for one in _installed.installed(layout)
         ),
@@ -261,14 +264,17 @@ def _prune_steps(going: Surplus) -> list[Step]:
         ("venv", going.venvs),
         ("artifact", going.artifacts),
         ("config", going.configs),
+        ("image", going.images),
     ):
         said = {"partial": "unfinished build", "venv": "environment", "config": "configuration"}.get(kind, kind)
         steps += [Step(kind, f"remove {said} {name}", {"name": name}) for name in names]
     return steps
 
 
-def pruned(layout: Layout, *, retain: int, check_mode: bool = False, timeout: float = 900.0) -> dict[str, Any]:
-    """Remove what nobody needs any more."""
+def pruned(
+    layout: Layout, *, retain: int, engine: Engine | None = None, check_mode: bool = False, timeout: float = 900.0
+) -> dict[str, Any]:
+    """Remove what nobody needs any more. Images need an ``engine``."""
     with contextlib.ExitStack() as stack:
         if not check_mode:  # a build that runs must not lose its partial directory or its environment
             stack.enter_context(locked(layout.lock("build"), wait_seconds=timeout, what=f"a build of {layout.app}"))
@@ -284,6 +290,9 @@ def pruned(layout: Layout, *, retain: int, check_mode: bool = False, timeout: fl
                 remove_tree(layout.partial(name))
             elif step.name == "venv":
                 remove_tree(layout.venv(name))
+            elif step.name == "image":
+                if engine is not None:
+                    engine.remove(name)
             else:
                 os.unlink(layout.artifact(name) if step.name == "artifact" else layout.config_env(name))
 

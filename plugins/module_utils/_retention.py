@@ -29,6 +29,7 @@ class Kept:
     complete: bool
     sha256: str = ""
     lock_hash: str = ""
+    image: str = ""
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ class Surplus:
     venvs: tuple[str, ...] = ()
     artifacts: tuple[str, ...] = ()
     configs: tuple[str, ...] = ()
+    images: tuple[str, ...] = ()
 
 
 def ways_back(stock: Stock, *, retain: int) -> tuple[Pair, ...]:
@@ -69,12 +71,14 @@ def surplus(stock: Stock, *, retain: int) -> Surplus:
     needed = {pair.release for pair in pairs} | stock.pending
     configs = {pair.config for pair in pairs} | stock.pending
     staying = [release for release in stock.releases if release.id in needed]
+    images = tuple(dict.fromkeys(release.image for release in stock.releases if release.image))
     return Surplus(
         releases=tuple(release.id for release in stock.releases if release.id not in needed),
         partials=stock.partials,
         venvs=_others(stock.venvs, (release.lock_hash for release in staying)),
         artifacts=_others(stock.artifacts, (release.sha256 for release in staying)),
         configs=_others(stock.configs, configs),
+        images=_others(images, (release.image for release in staying)),
     )
 
 

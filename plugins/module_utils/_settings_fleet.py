@@ -20,6 +20,7 @@ from ansible_collections.slipway.webapp.plugins.module_utils._settings_rules imp
     HIDDEN,
     check_rules,
 )
+from ansible_collections.slipway.webapp.plugins.module_utils._source import digest_of
 
 # What may differ between the hosts of one environment; all else is the application's.
 OF_A_HOST = ("webapp_host_roles", "webapp_address")
@@ -218,6 +219,11 @@ def check_files(values: Mapping[str, Any], *, needs: Sequence[str], kind_of: Cal
 
 def _check_source(values: Mapping[str, Any], kind_of: Callable[[str], str]) -> list[Problem]:
     source, sha256 = values["webapp_source"], values["webapp_source_sha256"]
+    if values["webapp_runtime"] == "docker":
+        expected = "an image by its digest (NAME@sha256:...), as build.yml prints it, because webapp_runtime is docker"
+        return [] if digest_of(source) else [Problem("webapp_source", shown(source), expected)]
+    if digest_of(source):
+        return [Problem("webapp_source", shown(source), "webapp_runtime: docker beside an image, or source code")]
     remote = re.fullmatch(GIT, source)
     if re.fullmatch(ARCHIVE, source):
         if remote and not sha256:

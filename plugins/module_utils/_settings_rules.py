@@ -134,6 +134,10 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "webapp_worker_concurrency": _number(1, 256),
     "webapp_stop_seconds": _number(1, 86400),
     "webapp_worker_drain_seconds": _number(1, 86400),
+    "webapp_container_network": (_matches(r"[A-Za-z0-9][\w.-]*"), "the name of a network, such as host"),
+    "webapp_container_memory": (_empty_or(_matches(r"[1-9][0-9]*[kmg]")), "a size such as 512m or 2g, or ''"),
+    "webapp_container_cpus": _number(0, 1024),
+    "webapp_container_pids": _number(0, 4194304),
     "webapp_host_roles": (lambda roles: len(roles) > 0, "at least one role"),
     "webapp_address": (
         lambda text: is_address(text) and not is_placeholder(text),

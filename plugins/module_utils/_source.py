@@ -22,7 +22,9 @@ from ansible_collections.slipway.webapp.plugins.module_utils._files import locke
 from ansible_collections.slipway.webapp.plugins.module_utils._mask import without_password
 from ansible_collections.slipway.webapp.plugins.module_utils._ports import Completed, Runner
 
-DIRECTORY, GIT, PACKED, DOWNLOAD = "directory", "git", "packed", "download"
+DIRECTORY, GIT, PACKED, DOWNLOAD, IMAGE = "directory", "git", "packed", "download", "image"
+# An image by its digest: a tag could mean another one on every host.
+_IMAGE = re.compile(r"[a-z0-9][a-z0-9._:/-]*@sha256:(?P<digest>[0-9a-f]{64})")
 
 # Matched against the name of every file and directory that Git does not track.
 DEFAULT_EXCLUDES = (
@@ -45,11 +47,19 @@ def as_written(source: str) -> str:
     return os.path.abspath(place) if "://" not in source and os.path.exists(place) else place
 
 
+def digest_of(source: str) -> str:
+    """The digest of a source that is an image, else ''."""
+    found = _IMAGE.fullmatch(source)
+    return found["digest"] if found else ""
+
+
 def kind_of(source: str, ref: str = "") -> str:
-    """Which of the four kinds of source this is; a path that is not there is refused.
+    """Which of the five kinds of source this is; a path that is not there is refused.
 
     A directory that is a Git repository counts as one when a ref is asked for: its work tree then does not matter.
     """
+    if digest_of(source):
+        return IMAGE
     if source.startswith(("git+", "git@", "ssh://", "git://", "file://")) or re.match(r"[\w.-]+@[\w.-]+:", source):
         return GIT
     if re.match(r"https?://", source):

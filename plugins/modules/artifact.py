@@ -32,6 +32,7 @@ options:
       - Or the address of a Git repository (C(git+https://), C(git@host:path), C(ssh://), C(file://), anything ending
         in C(.git), a bare
         repository's path, or the path of a work tree when O(ref) is given).
+      - Or an image by its digest (C(registry.example.com/shop@sha256:...)). Nothing is packed then.
       - Or a packed C(.tar.gz) (a path, or an C(http://) or C(https://) address, which needs O(sha256)).
     type: str
     required: true
@@ -153,6 +154,11 @@ migrations:
   elements: str
   returned: success
   sample: [notes/migrations/0002_note_mood.py]
+image:
+  description: The source, if it is an image; else an empty text.
+  type: str
+  returned: success
+  sample: registry.example.com/shop@sha256:2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae
 release:
   description: The id of the release that this artifact and recipe give.
   type: str

@@ -174,7 +174,9 @@ def rehearsal(module: AnsibleModule, layout: Layout) -> dict[str, Any]:
     if not given["release"]:
         return {}
     manager = _manage.manager_of(layout, HostRunner(module), given)
-    return _migrations.Migrator(manager, given["migrations"], run=given["run"]).rehearsal()
+    return _migrations.Migrator(manager, given["migrations"], run=given["run"]).rehearsal(
+        scratch=given["database"]["scratch_directory"]
+    )
 
 
 def run(module: AnsibleModule) -> dict[str, Any]:

@@ -55,6 +55,21 @@ options:
   sha256:
     description: The artifact's SHA-256.
     type: str
+  image:
+    description:
+      - What is released instead of an artifact, an image by its digest, as M(slipway.webapp.artifact) returned it.
+        It is pulled, and its static files are collected in a container of it.
+      - Needs the Docker Engine and the Python package C(docker) on the host.
+    type: str
+    default: ''
+  registry_username:
+    description: The user of the registry, if it wants a login. It is used once and kept nowhere on the host.
+    type: str
+    default: ''
+  registry_password:
+    description: The password of that user.
+    type: str
+    default: ''
   python:
     description: The interpreter on the host that environments are made with, 3.9 or newer.
     type: path
@@ -224,6 +239,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.slipway.webapp.plugins.module_utils import _release_states as states
 from ansible_collections.slipway.webapp.plugins.module_utils._archive import Limits
 from ansible_collections.slipway.webapp.plugins.module_utils._config import checked, merged
+from ansible_collections.slipway.webapp.plugins.module_utils._engine import HostEngine
 from ansible_collections.slipway.webapp.plugins.module_utils._errors import SlipwayError
 from ansible_collections.slipway.webapp.plugins.module_utils._host import HostClock, HostRunner, guarded
 from ansible_collections.slipway.webapp.plugins.module_utils._layout import Layout
@@ -240,6 +256,9 @@ def spec() -> dict[str, Any]:
         "commit": {"type": "str", "default": ""},
         "artifact": {"type": "path"},
         "sha256": {"type": "str"},
+        "image": {"type": "str", "default": ""},
+        "registry_username": {"type": "str", "default": ""},
+        "registry_password": {"type": "str", "default": "", "no_log": True},
         "python": {"type": "path", "default": "/usr/bin/python3"},
         "settings_module": {"type": "str"},
         "environment": {"type": "dict", "default": {}},
@@ -286,6 +305,8 @@ def wish_of(given: dict[str, Any]) -> Wish:
         upload=given["artifact_upload"],
         size=given["artifact_size"],
         timeout=given["timeout"],
+        image=given["image"],
+        login=(given["registry_username"], given["registry_password"]),
         limits=Limits(files=given["max_files"], total_bytes=given["max_bytes"]),
     )
 
@@ -295,10 +316,10 @@ def run(module: AnsibleModule) -> dict[str, Any]:
     layout = Layout(app=given["app"])
     common = {"check_mode": module.check_mode, "timeout": given["timeout"]}
     if given["state"] == "pruned":
-        return states.pruned(layout, retain=given["retain"], **common)
+        return states.pruned(layout, retain=given["retain"], engine=HostEngine(), **common)
     if given["state"] == "absent":
         return states.absent(layout, given["release"], **common)
-    ports = Ports(runner=HostRunner(module), clock=HostClock(), owner=owner_of(given["app"]))
+    ports = Ports(runner=HostRunner(module), clock=HostClock(), owner=owner_of(given["app"]), engine=HostEngine())
     return states.present(layout, wish_of(given), ports, check_mode=module.check_mode)
 
 

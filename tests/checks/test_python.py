@@ -32,6 +32,7 @@ def test_mypy_on_the_programs() -> None:
     tools.run("mypy", "--python-version=3.11", "-p", "slipway_backup")
     tools.run("mypy", "--python-version=3.10", "-p", "slipway_migrate")
     tools.run("mypy", "--python-version=3.11", "-p", "slipway_settle")
+    tools.run("mypy", "--python-version=3.11", "-p", "slipway_container")
 
 
 def test_mypy_on_the_tools_of_the_tests() -> None:

@@ -37,6 +37,7 @@ def render(name: str, **settings: object) -> list[str]:
     )
     given = {
         "webapp_name": "shop",
+        "webapp_runtime": "systemd",
         "webapp_server": "gunicorn",
         "webapp_stop_seconds": 60,
         "webapp_worker_drain_seconds": 300,
@@ -113,6 +114,18 @@ def test_more_lines_come_last() -> None:
     lines = render("web.service.j2", processes_service_lines=["MemoryHigh=1G", "PrivateTmp=false"])
     assert lines.index("PrivateTmp=false") > lines.index("PrivateTmp=true")
     assert lines.index("PrivateTmp=false") < lines.index("[Install]")
+
+
+@pytest.mark.parametrize("process", PROCESSES)
+def test_in_a_container_the_same_program_runs(process: str) -> None:
+    on_host, inside = (render(f"{process}.service.j2", webapp_runtime=name) for name in ("systemd", "docker"))
+    python = value(on_host, "ExecStart").partition("/bin/python ")[2]
+    words = f"/usr/bin/python3 {LAYOUT.container_program} run shop {process} %i python"
+    assert value(inside, "ExecStart") == f"{words} {python}"
+    assert value(inside, "ExecStopPost").endswith(f"gone shop {process} %i")
+    for name in ("Type", "KillMode", "TimeoutStopSec", "EnvironmentFile", "Restart"):
+        assert value(inside, name) == value(on_host, name)
+    assert not [line for line in inside if line.startswith(("User=", "ProtectSystem="))]
 
 
 def test_directories() -> None:

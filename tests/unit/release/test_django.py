@@ -39,7 +39,7 @@ def drive(
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
     done = subprocess.run(
-        django.command(sys.executable, check=check, collect=collect),
+        [sys.executable, *django.words(check=check, collect=collect)],
         cwd=tmp_path,
         env={"STATIC_ROOT": "/wanted/static", "PATH": os.environ["PATH"], **(environment or {})},
         capture_output=True,

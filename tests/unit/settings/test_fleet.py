@@ -74,6 +74,7 @@ def values(**changes: Any) -> dict[str, Any]:
         "webapp_name": "shop",
         "webapp_domain": "shop.example.org",
         "webapp_source": "/src",
+        "webapp_runtime": "systemd",
         "webapp_source_sha256": "",
         "webapp_smoke_junit": "",
         "webapp_secrets": {"SECRET_KEY": "planted"},
@@ -229,6 +230,7 @@ def test_who_goes_on_with_the_old_release() -> None:
     assert left_out(hosts, list(hosts)) == []
 
 
+IMAGE = "registry.example:5000/shop@sha256:" + "a" * 64
 FILES = {"/src": "directory", "/a.tar.gz": "file", "/cert": "file", "/key": "file"}
 
 
@@ -251,6 +253,9 @@ FILES = {"/src": "directory", "/a.tar.gz": "file", "/cert": "file", "/key": "fil
         ({"source": "/b.tar.gz"}, ["webapp_source: '/b.tar.gz'"]),
         ({"source": "https://h/a.tar.gz"}, ["webapp_source_sha256: nothing"]),
         ({"source": "/src", "source_sha256": "a" * 64}, ["webapp_source_sha256: the SHA-256 of no archive"]),
+        ({"source": IMAGE}, [f"webapp_source: {IMAGE!r}"]),
+        ({"source": "/src", "runtime": "docker"}, ["webapp_source: '/src'"]),
+        ({"source": "r.example/shop:1.0", "runtime": "docker"}, ["webapp_source: 'r.example/shop:1.0'"]),
     ],
 )
 def test_what_must_exist_on_the_controller(changes: dict[str, Any], said: list[str]) -> None:
@@ -268,6 +273,7 @@ def test_what_must_exist_on_the_controller(changes: dict[str, Any], said: list[s
         {"source": "https://git.example/x.git"},
         {"source": "git@git.example:x.git"},
         {"source": "deploy@git.example:x.git"},
+        {"source": IMAGE, "runtime": "docker"},
     ],
 )
 def test_good_sources_and_certificates(changes: dict[str, Any]) -> None:

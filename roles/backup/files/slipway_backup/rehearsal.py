@@ -30,7 +30,8 @@ def run(scratch: Scratch, database: str, wanted: Rehearse, deadline: Deadline) -
     with tempfile.TemporaryFile() as question, tempfile.TemporaryFile() as out:
         question.write(json.dumps(request).encode())
         question.seek(0)
-        command = Command(list(wanted.command), wanted.environment, account, polite=True, cwd=wanted.cwd)
+        by = Account() if wanted.as_root else account
+        command = Command(list(wanted.command), wanted.environment, by, polite=True, cwd=wanted.cwd)
         with Running(command, stdin=question, stdout=out) as running:
             status = running.wait(deadline)
             answer = _answer(out)

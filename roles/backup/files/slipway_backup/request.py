@@ -103,7 +103,10 @@ def check_range(name: str, value: int, low: int, high: int) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Rehearse:
-    """The program that runs the pending migrations on the restored copy, and what it is told."""
+    """The program that runs the pending migrations on the restored copy, and what it is told.
+
+    ``as_root``: it changes to ``user`` by itself, as the client of a container engine does.
+    """
 
     user: str
     cwd: str
@@ -111,6 +114,7 @@ class Rehearse:
     environment: dict[str, str] = field(default_factory=dict)
     secrets: tuple[str, ...] = ()  # names in ``environment`` whose values are never written down
     request: dict[str, Any] = field(default_factory=dict)
+    as_root: bool = False
 
     def __post_init__(self) -> None:
         check_absolute(**{"rehearse.cwd": self.cwd})

@@ -1,0 +1,111 @@
+# Copyright: the slipway.webapp contributors
+# GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The Docker Engine of this host, by the package `docker`."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+from ansible_collections.slipway.webapp.plugins.module_utils._errors import SlipwayError
+from ansible_collections.slipway.webapp.plugins.module_utils._ports import Image
+
+try:
+    import docker
+    import docker.errors
+
+    PROBLEM = ""
+except ImportError as missing:
+    PROBLEM = str(missing)
+
+_TIMEOUT = 600  # seconds for one answer; a pull answers all the time
+# What registries and the engine say, and what it means to people: the first that is found counts.
+_REASONS = (
+    ("no space left", "the disk is full", "make room on this host (docker system df), then run the same command again"),
+    (
+        ("unauthorized", "denied", "no basic auth credentials", "authentication required"),
+        "the registry did not accept the login",
+        "correct webapp_registry_username and webapp_registry_password",
+    ),
+    (
+        ("manifest unknown", "not found", "name unknown"),
+        "the registry has no such image",
+        "build and push it (build.yml), or correct the digest in webapp_source",
+    ),
+    (
+        ("x509", "certificate"),
+        "the registry's certificate is not trusted",
+        "give its CA in docker_host_registries, then run provision.yml",
+    ),
+    (
+        ("no such host", "connection refused", "timeout", "timed out", "unreachable", "no route", "i/o", "eof"),
+        "the registry does not answer",
+        "see whether it is up and reachable from this host",
+    ),
+)
+
+
+class HostEngine:
+    """The engine at its local socket."""
+
+    def __init__(self) -> None:
+        self._found: Any = None
+
+    @property
+    def _client(self) -> Any:
+        if PROBLEM:
+            raise SlipwayError(
+                "The Python package docker is not on this host",
+                found=PROBLEM,
+                next_step="run provision.yml, which installs python3-docker",
+            )
+        if self._found is None:
+            with _explained("The Docker Engine of this host does not answer"):
+                self._found = docker.DockerClient(base_url="unix:///var/run/docker.sock", timeout=_TIMEOUT)
+                self._found.ping()
+        return self._found
+
+    def image(self, reference: str) -> Image | None:
+        client = self._client
+        try:
+            with _explained(f"The engine cannot look at {reference}"):
+                found = client.images.get(reference)
+        except docker.errors.ImageNotFound:
+            return None
+        labels = (found.attrs.get("Config") or {}).get("Labels") or {}
+        return Image(architecture=found.attrs["Architecture"], labels=labels, size=int(found.attrs.get("Size", 0)))
+
+    def pull(self, reference: str, *, username: str = "", password: str = "") -> None:
+        login = {"username": username, "password": password} if username else None
+        client = self._client
+        try:
+            with _explained(f"{reference} could not be pulled"):
+                client.images.pull(reference, auth_config=login)
+        except docker.errors.ImageNotFound as error:
+            raise _reason(f"{reference} could not be pulled", str(error.explanation or error)) from error
+
+    def remove(self, reference: str) -> None:
+        client = self._client
+        with contextlib.suppress(docker.errors.ImageNotFound), _explained(f"{reference} could not be removed"):
+            client.images.remove(reference)
+
+
+@contextlib.contextmanager
+def _explained(summary: str) -> Iterator[None]:
+    """The engine's errors in words, but for what it does not have."""
+    try:
+        yield
+    except docker.errors.ImageNotFound:
+        raise
+    except (docker.errors.DockerException, OSError) as error:
+        raise _reason(summary, str(getattr(error, "explanation", "") or error)) from error
+
+
+def _reason(summary: str, said: str) -> SlipwayError:
+    lower = said.lower()
+    for words, why, advice in _REASONS:
+        if any(word in lower for word in ([words] if isinstance(words, str) else words)):
+            return SlipwayError(f"{summary}: {why}", found=said.strip(), next_step=advice)
+    return SlipwayError(summary, found=said.strip(), next_step="systemctl status docker on this host")

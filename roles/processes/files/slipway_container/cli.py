@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the units of containers run on the host, and what starts the program inside of them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from ansible_collections.slipway.webapp.plugins.module_utils._config import parse_env
+from ansible_collections.slipway.webapp.plugins.module_utils._errors import SlipwayError
+from ansible_collections.slipway.webapp.plugins.module_utils._layout import PROCESSES, SLOTS, Layout
+
+USAGE = """usage: slipway-container run APPLICATION PROCESS SLOT PROGRAM...
+       slipway-container gone APPLICATION PROCESS SLOT
+       slipway-container launch ENVIRONMENT-FILE PROGRAM...
+"""
+WRONG = 2
+
+
+def launch(path: str, words: Sequence[str]) -> None:
+    """Inside: become the program, with the variables of the file. So no value is in what the engine shows."""
+    with open(path, encoding="utf-8") as stream:
+        values = parse_env(stream.read(), where=path)
+    os.execvpe(words[0], list(words), {**os.environ, **values})
+
+
+def main(given: Sequence[str]) -> int:
+    """Do what the verb says."""
+    verb, rest = (given[0], list(given[1:])) if given else ("", [])
+    try:
+        if verb == "launch" and len(rest) > 1:
+            launch(rest[0], rest[1:])
+        if verb in ("run", "gone") and len(rest) > 2 and rest[1] in PROCESSES and rest[2] in SLOTS:
+            # Not inside of a container, where its parts may be missing.
+            from slipway_container.supervisor import Supervisor
+
+            supervisor = Supervisor(Layout(rest[0]), process=rest[1], slot=rest[2])
+            return supervisor.run(rest[3:]) if verb == "run" else supervisor.remove()
+    except (SlipwayError, OSError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    sys.stderr.write(USAGE)
+    return WRONG
