@@ -20,8 +20,8 @@ from typing import Any
 from ansible_collections.slipway.webapp.plugins.module_utils import _docker_daemon as daemon
 from ansible_collections.slipway.webapp.plugins.module_utils import _docker_wish as wishes
 from ansible_collections.slipway.webapp.plugins.module_utils._errors import SlipwayError
+from ansible_collections.slipway.webapp.plugins.module_utils._mask import without_password
 
-RECORD = "/etc/docker/slipway.json"
 # Whose engine is the distribution's: only there do we see to what belongs to it.
 DISTRIBUTION_PACKAGE = "docker.io"
 # Ownership and mode that the CIS benchmark asks for (its section 3), by kind of file.
@@ -137,6 +137,8 @@ class Plan:
     there: bool = False
     respected: bool = False
     text: str = ""
+    shown: str = ""
+    secret: bool = False
     before: str | None = None
     changes: tuple[str, ...] = ()
     reloads: tuple[str, ...] = ()
@@ -146,7 +148,8 @@ class Plan:
     memory: str = ""
     memory_after_reload: str = ""
     record: str = ""
-    registries_gone: tuple[str, ...] = ()
+    certificates: tuple[Mapping[str, str], ...] = ()
+    certificates_gone: tuple[str, ...] = ()
     modes: tuple[Mapping[str, str], ...] = ()
 
 
@@ -160,35 +163,47 @@ def plan(said: Mapping[str, Any], settings: Mapping[str, Any]) -> Plan:
         return Plan(problems=(*problems, str(error)))
     wish = wishes.document(settings, engine.version)
     after = daemon.merged(before, wish, engine.record.get("daemon") or {})
-    running = runs_with(engine, before)
-    different = daemon.differing(running, after) if running is not None else [daemon.FILE]
-    restarts = tuple(key for key in different if key not in daemon.RELOADABLE) if engine.active else ()
-    reloads = tuple(key for key in different if key in daemon.RELOADABLE) if engine.active and not restarts else ()
-    live_first = bool(restarts and engine.running and not engine.info.get("LiveRestoreEnabled"))
+    text = daemon.rendered(after) if after != before or engine.file is None else engine.file
+    trusted, vouched = wishes.certificates(settings), engine.record.get("certificates") or []
+    pending = _pending(engine, before, after)
     problems += [] if problems else _document_problems(engine, after)
-    problems += _interruptions(engine, running, after, restarts, settings)
+    problems += _interruptions(engine, runs_with(engine, before), after, pending["restarts"], settings)
     return Plan(
-        problems=tuple(problems),
-        notes=tuple(notes(engine, after, settings)),
+        # What an operator wrote into the file or the unit, a proxy's address say, may hold a password.
+        problems=tuple(without_password(each) for each in problems),
+        notes=tuple(without_password(each) for each in notes(engine, after, settings)),
         there=engine.there and bool(engine.client),
         respected=engine.respected,
-        text=daemon.rendered(after) if after != before or engine.file is None else engine.file,
+        text=text,
+        shown=without_password(text),
+        secret=any(without_password(each) != each for each in (text, engine.file or "")),
         before=engine.file,
         changes=tuple(daemon.differing(before, after)),
-        reloads=reloads,
-        restarts=restarts,
-        live_first=live_first,
         running=engine.running,
-        memory=_memory(engine, running),
-        memory_after_reload=_memory(engine, _reloaded(running, after)),
-        record=daemon.rendered({"daemon": wish, "registries": _addresses(settings)}),
-        registries_gone=tuple(each for each in engine.record.get("registries", []) if each not in _addresses(settings)),
+        record=daemon.rendered({"daemon": wish, "certificates": list(trusted)}),
+        certificates=tuple({"path": _certificate(address), "text": each} for address, each in trusted.items()),
+        certificates_gone=tuple(_certificate(each) for each in vouched if each not in trusted),
         modes=tuple(_wrong_modes(engine)),
+        **pending,
     )
 
 
-def _addresses(settings: Mapping[str, Any]) -> list[str]:
-    return [str(each["address"]) for each in settings["registries"] if each.get("ca_text") is not None]
+def _certificate(address: str) -> str:
+    return f"/etc/docker/certs.d/{address}/ca.crt"
+
+
+def _pending(engine: Engine, before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    """What a running engine has not taken over, and what is noted down; one that rests reads all at its start."""
+    running = runs_with(engine, before)
+    different = daemon.differing(running, after) if running is not None else [daemon.FILE]
+    restarts = tuple(key for key in different if key not in daemon.RELOADABLE) if engine.active else ()
+    return {
+        "restarts": restarts,
+        "reloads": tuple(different) if engine.active and not restarts else (),
+        "live_first": bool(restarts and engine.running and not engine.info.get("LiveRestoreEnabled")),
+        "memory": _memory(engine, running),
+        "memory_after_reload": _memory(engine, _reloaded(running, after)),
+    }
 
 
 def runs_with(engine: Engine, before: Mapping[str, Any]) -> Mapping[str, Any] | None:

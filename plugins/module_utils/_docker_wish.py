@@ -45,6 +45,12 @@ def document(settings: Mapping[str, Any], version: tuple[int, ...]) -> Document:
     return {name: value for name, value in both.items() if value not in (None, "", {}, [])}
 
 
+def certificates(settings: Mapping[str, Any]) -> dict[str, str]:
+    """By address, the text of who vouches for a registry; those that everybody trusts are left out."""
+    texts = settings["certificates"]
+    return {str(each["address"]): str(texts[each["ca"]]) + "\n" for each in settings["registries"] if each.get("ca")}
+
+
 def problems(settings: Mapping[str, Any]) -> Iterator[str]:
     """One line for each setting that cannot be meant."""
     if settings["log_driver"] not in LOG_OPTS:
@@ -54,8 +60,9 @@ def problems(settings: Mapping[str, Any]) -> Iterator[str]:
             yield _line(
                 "docker_host_registry_mirrors", mirror, "https://HOST or https://HOST:PORT, without a path or login"
             )
+    trusted = certificates(settings)
     for registry in settings["registries"]:
-        yield from _registry_problems(registry)
+        yield from _registry_problems(registry, trusted.get(str(registry["address"])))
     hosts = settings["settings"].get("hosts") or []
     for host in hosts if isinstance(hosts, list) else [hosts]:
         if not is_local(str(host)):
@@ -64,8 +71,8 @@ def problems(settings: Mapping[str, Any]) -> Iterator[str]:
             )
 
 
-def _registry_problems(registry: Mapping[str, Any]) -> Iterator[str]:
-    address, authority = str(registry.get("address", "")), registry.get("ca_text")
+def _registry_problems(registry: Mapping[str, Any], authority: str | None) -> Iterator[str]:
+    address = str(registry["address"])
     if not _ADDRESS.match(address):
         yield _line("docker_host_registries", address, "HOST or HOST:PORT, as it stands before an image's name")
     if authority is None:

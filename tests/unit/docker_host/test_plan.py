@@ -24,6 +24,7 @@ SETTINGS: dict[str, Any] = {
     "publish_address": "127.0.0.1",
     "userns_remap": "",
     "registries": [],
+    "certificates": {},
     "registry_mirrors": [],
     "users": [],
     "settings": {},
@@ -76,7 +77,7 @@ OURS = wishes.document(SETTINGS, (26, 1))
 
 def settled(**said: Any) -> dict[str, Any]:
     """An engine that runs with what we want of it."""
-    record = json.dumps({"daemon": OURS, "registries": []})
+    record = json.dumps({"daemon": OURS, "certificates": []})
     return {**RUNS, "file": json.dumps(OURS), "record": record, **said}
 
 
@@ -167,11 +168,13 @@ def test_a_file_that_somebody_changed_since_the_start_is_taken_over() -> None:
 
 
 def test_what_others_wrote_stays_and_what_we_no_longer_want_goes() -> None:
-    record = json.dumps({"daemon": {**OURS, "registry-mirrors": ["https://ours.example"]}, "registries": ["old:5000"]})
+    record = json.dumps(
+        {"daemon": {**OURS, "registry-mirrors": ["https://ours.example"]}, "certificates": ["old:5000"]}
+    )
     there = {**OURS, "dns": ["192.0.2.1"], "registry-mirrors": ["https://theirs.example", "https://ours.example"]}
     made = plan(settled(file=json.dumps(there), record=record))
     assert json.loads(made.text) == {**there, "registry-mirrors": ["https://theirs.example"]}
-    assert made.registries_gone == ("old:5000",)
+    assert made.certificates_gone == ("/etc/docker/certs.d/old:5000/ca.crt",)
 
 
 @pytest.mark.parametrize("record", ["{", "[]", "", None])
@@ -234,9 +237,13 @@ REFUSALS: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     ),
     ({"info": info(ContainersRunning=2)}, {"live_restore": False}, "2 running; without live-restore"),
     ({}, {"registry_mirrors": ["http://mirror.example"]}, "docker_host_registry_mirrors"),
-    ({}, {"registries": [{"address": "https://r.example", "ca_text": None}]}, "docker_host_registries"),
-    ({}, {"registries": [{"address": "../r", "ca_text": None}]}, "docker_host_registries"),
-    ({}, {"registries": [{"address": "r.example", "ca": "/ca", "ca_text": "nothing"}]}, "certificates in PEM"),
+    ({}, {"registries": [{"address": "https://r.example"}]}, "docker_host_registries"),
+    ({}, {"registries": [{"address": "../r"}]}, "docker_host_registries"),
+    (
+        {},
+        {"registries": [{"address": "r.example", "ca": "/ca"}], "certificates": {"/ca": "nothing"}},
+        "certificates in PEM",
+    ),
     ({}, {"log_driver": "none"}, "docker_host_log_driver"),
 ]
 
@@ -250,16 +257,18 @@ def test_what_cannot_end_well_is_refused(said: dict[str, Any], settings: dict[st
 
 def test_a_file_with_a_private_key_is_no_certificate() -> None:
     text = "-----BEGIN CERTIFICATE-----\n-----BEGIN EC PRIVATE" + " KEY-----\n"
-    registries = [{"address": "r.example:5000", "ca": "/ca", "ca_text": text}]
-    assert "private key" in plan(RUNS, registries=registries).problems[0]
+    registries = [{"address": "r.example:5000", "ca": "/ca"}]
+    assert "private key" in plan(RUNS, registries=registries, certificates={"/ca": text}).problems[0]
 
 
 @pytest.mark.parametrize("address", ["registry.example:5000", "registry", "192.0.2.1:443", "[2001:db8::1]:5000"])
 def test_addresses_of_registries(address: str) -> None:
-    registry = {"address": address, "ca": "/ca", "ca_text": "-----BEGIN CERTIFICATE-----"}
-    made = plan(RUNS, registries=[registry])
+    text = "-----BEGIN CERTIFICATE-----"
+    registries = [{"address": address, "ca": "/ca"}, {"address": "trusted.by.all"}]
+    made = plan(RUNS, registries=registries, certificates={"/ca": text})
     assert made.problems == ()
-    assert json.loads(made.record)["registries"] == [address]
+    assert made.certificates == ({"path": f"/etc/docker/certs.d/{address}/ca.crt", "text": text + "\n"},)
+    assert json.loads(made.record)["certificates"] == [address]
 
 
 def test_with_a_word_of_the_operator_it_goes_on() -> None:
@@ -290,6 +299,15 @@ def test_what_the_benchmark_speaks_against_is_said() -> None:
         "/etc/docker/daemon.json: icc is true",
         "group docker, whose members are root: anna",
     )
+
+
+def test_a_password_in_the_operators_file_is_not_shown() -> None:
+    there = {"proxies": {"http-proxy": "http://anna:secret@proxy.example"}, "log-opts": {"max-size": "1m"}}
+    made = plan({**RUNS, "file": json.dumps(there), "environment": "DOCKER_OPTS=--http-proxy=http://anna:secret@p"})
+    assert made.secret
+    assert "secret" in made.text
+    assert "secret" not in made.shown + "".join(made.problems)
+    assert not plan(RUNS).secret
 
 
 def test_only_files_that_others_could_change_are_corrected() -> None:

@@ -55,7 +55,7 @@ def test_the_engine_itself_judges_a_candidate(tmp_path: Path, engine: str, docum
 
 
 def test_what_looks_says_all_that_is_read(tmp_path: Path) -> None:
-    (tmp_path / "record").write_text('{"registries": ["r:5000"]}')
+    (tmp_path / "record").write_text('{"certificates": ["r:5000"]}')
     said = subprocess.run(
         [sys.executable, "-", tmp_path / "memory", tmp_path / "record"],
         input=(FILES / "look.py").read_text(),
@@ -65,5 +65,5 @@ def test_what_looks_says_all_that_is_read(tmp_path: Path) -> None:
         check=True,
     ).stdout
     found = host.read(json.loads(said))
-    assert found.record == {"registries": ["r:5000"]}
+    assert found.record == {"certificates": ["r:5000"]}
     assert found.memory == {}
