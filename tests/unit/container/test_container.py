@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from pathlib import Path
@@ -23,7 +24,7 @@ IMAGE = "registry.example/shop@sha256:" + "a" * 64
 
 
 def pairs(words: list[str], name: str) -> list[str]:
-    return [value for word, value in zip(words, words[1:]) if word == name]
+    return [value for word, value in itertools.pairwise(words) if word == name]
 
 
 def arguments(container: Container, **options: object) -> list[str]:

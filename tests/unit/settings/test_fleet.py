@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.slipway.webapp.plugins.module_utils._settings import Setting
+from ansible_collections.slipway.webapp.plugins.module_utils._settings import Setting, shown
 from ansible_collections.slipway.webapp.plugins.module_utils._settings_fleet import (
     Selection,
     check_controller,
@@ -253,7 +253,7 @@ FILES = {"/src": "directory", "/a.tar.gz": "file", "/cert": "file", "/key": "fil
         ({"source": "/b.tar.gz"}, ["webapp_source: '/b.tar.gz'"]),
         ({"source": "https://h/a.tar.gz"}, ["webapp_source_sha256: nothing"]),
         ({"source": "/src", "source_sha256": "a" * 64}, ["webapp_source_sha256: the SHA-256 of no archive"]),
-        ({"source": IMAGE}, [f"webapp_source: {IMAGE!r}"]),
+        ({"source": IMAGE}, [f"webapp_source: {shown(IMAGE)}"]),
         ({"source": "/src", "runtime": "docker"}, ["webapp_source: '/src'"]),
         ({"source": "r.example/shop:1.0", "runtime": "docker"}, ["webapp_source: 'r.example/shop:1.0'"]),
     ],
