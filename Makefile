@@ -9,7 +9,7 @@ PREFIX ?= slipway
 SIZES ?= 1 5
 
 .DEFAULT_GOAL := help
-.PHONY: help env env-run env-oldest hosts-up hosts-down hosts-status demo demo-down test bench bench-backup bench-celery faults clean
+.PHONY: help env env-run env-oldest hosts-up hosts-down hosts-status demo demo-down test test-all bench bench-backup bench-celery faults clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -40,6 +40,9 @@ demo-down: env-run ## remove test hosts, networks, caches, images, and the engin
 
 test: env ## run all checks and tests
 	@tests/run
+
+test-all: env ## these, and the tests that need hosts for long
+	@tests/run --all
 
 bench: env ## measure against the budgets
 	@python -m tests.bench

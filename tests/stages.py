@@ -3,7 +3,8 @@
 
 Stages of one group run side by side, each line of their output behind the stage's name.
 
-tests/run            everything
+tests/run            everything but the tests that are marked as long
+tests/run --all      these, too
 tests/run --fast     no test hosts
 tests/run unit ...   these stages only
 
@@ -62,14 +63,15 @@ class Count:
 
 
 HOSTS_GROUP = 4
+AT_ONCE = 2  # stages of one group: more would share the same cores
 OLDEST_PYTHON = "3.11"
 # Two at a time; the tests of one file stay together, because they share what is costly to make.
 TWO = ("-n", "2", "--dist", "loadfile")
 # One at a time: some of them fork, and the workers have threads.
 UNIT = ("tests/unit", "tests/property")
 LONGEST = ("--durations=10", "--durations-min=5")
-# The tests of six hosts have a lane of their own, beside those of one host. The first removes its hosts in the end, so
-# that the second begins on empty ones, which the third takes over.
+# The tests of six hosts have a lane of their own. The first removes its hosts in the end, so that the second begins on
+# empty ones, which the third takes over.
 ON_THE_FLEET = (
     "tests/integration/test_edge.py",
     "tests/integration/test_production.py",
@@ -181,6 +183,13 @@ def _pytest(command: Sequence[str], stage: Stage) -> int:
         return 2
 
 
+def without_long(stage: Stage) -> Stage:
+    """The stage without the tests that are marked as long; pytest's last line says how many it has left out."""
+    return (
+        dataclasses.replace(stage, options=(*stage.options, "-m", "not long")) if stage.group == HOSTS_GROUP else stage
+    )
+
+
 def run_all(stages: Sequence[Stage]) -> Count:
     """Run the groups in order, the stages of each side by side; stop before the next when something has failed."""
     total = Count()
@@ -190,7 +199,7 @@ def run_all(stages: Sequence[Stage]) -> Count:
             left = ", ".join(stage.name for stage in stages if stage.group >= number)
             print(f"--- not run, because of the failures before: {left}", flush=True)
             break
-        with ThreadPoolExecutor(len(group)) as pool:
+        with ThreadPoolExecutor(AT_ONCE) as pool:
             total = sum(pool.map(run, group), total)
     return total
 
@@ -199,12 +208,15 @@ def main() -> int:
     """Choose the stages, run them, print the sum."""
     parser = argparse.ArgumentParser(prog="tests/run", description="Run all checks and tests.")
     parser.add_argument("--fast", action="store_true", help="without the stage that needs test hosts")
+    parser.add_argument("--all", action="store_true", help="with the tests that are marked as long")
     parser.add_argument("stage", nargs="*", metavar="STAGE", help=", ".join(stage.name for stage in STAGES))
     arguments = parser.parse_args()
     unknown = set(arguments.stage) - {stage.name for stage in STAGES}
     if unknown:
         parser.error(f"no such stage: {', '.join(sorted(unknown))}")
     chosen = [stage for stage in STAGES if not arguments.stage or stage.name in arguments.stage]
+    if not arguments.all:
+        chosen = [without_long(stage) for stage in chosen]
     if arguments.fast:
         chosen = [stage for stage in chosen if stage.group < HOSTS_GROUP]
     REPORTS.mkdir(parents=True, exist_ok=True)

@@ -67,7 +67,7 @@ def equip(host: Host) -> None:
 
 
 @pytest.mark.hosts
-@pytest.mark.parametrize("name", ["database12", "database13"])
+@pytest.mark.parametrize("name", [pytest.param("database12", marks=pytest.mark.long), "database13"])
 def test_on_the_distributions_own(name: str, hosts: Mapping[str, Host], tell: Callable[[str], None]) -> None:
     host = hosts[name]
     equip(host)

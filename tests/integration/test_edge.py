@@ -24,6 +24,7 @@ from tests.integration.site import Site, make_site
 from tests.load import LoadGenerator
 from tests.load.report import Report
 
+pytestmark = pytest.mark.long
 TOKEN = "preview-9f2c1b7a55d0"
 WEB = ("app1", "app2", "app3")
 AWAY_SECONDS = 8

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import pytest
+
 from ansible_collections.slipway.webapp.plugins.module_utils._layout import SLOTS, other_slot
 from tests.integration.controller import Run, Started
 from tests.integration.site import Site
@@ -78,6 +80,7 @@ def test_a_release_that_does_as_well_goes_on_and_one_that_dies_does_not(
     tell(f"idle {idle.seconds:.1f} s, good {good.seconds:.1f} s, dead {dead.seconds:.1f} s: {load.report.last_line()}")
 
 
+@pytest.mark.long
 def test_a_release_that_leaks_errors_or_is_slow_or_cannot_be_judged_is_taken_back(
     board: Site, tell: Callable[[str], None]
 ) -> None:

@@ -10,6 +10,7 @@ import pytest
 from tests.integration.conftest import fleet_of
 from tests.integration.site import Site, make_site
 
+pytestmark = pytest.mark.long
 APP = "keeper"
 UNIT = f"{APP}-physical"
 PGBACKREST = f"runuser -u postgres -- pgbackrest --stanza={APP}"

@@ -32,6 +32,8 @@ STORIES = {
     "debian12": ("first_deploy", "asgi", "restore", "managed_database", "docker_host"),
     "ubuntu24": ("first_deploy", "docker_host"),
 }
+# What others tell too, in another way.
+LONG = {("ubuntu24", "first_deploy"), ("debian12", "managed_database")}
 # Its packages are not to be had everywhere where Debian's are.
 OPTIONAL = ("ubuntu24",)
 
@@ -67,7 +69,11 @@ def system(request: pytest.FixtureRequest) -> Generator[str]:
 @pytest.mark.hosts
 @pytest.mark.parametrize(
     ("system", "story"),
-    [(system, story) for system, stories in STORIES.items() for story in stories],
+    [
+        pytest.param(system, story, marks=pytest.mark.long if (system, story) in LONG else ())
+        for system, stories in STORIES.items()
+        for story in stories
+    ],
     indirect=["system"],
 )
 def test_story(system: str, story: str, capsys: pytest.CaptureFixture[str]) -> None:
