@@ -12,6 +12,7 @@ import pytest
 from ansible_collections.slipway.webapp.plugins.module_utils import _assignment, _manage, _route, _slot
 from ansible_collections.slipway.webapp.plugins.module_utils._config import config_id
 from ansible_collections.slipway.webapp.plugins.module_utils._errors import SlipwayError
+from ansible_collections.slipway.webapp.plugins.module_utils._host import CLEAN_PATH
 from ansible_collections.slipway.webapp.plugins.module_utils._layout import Layout
 from ansible_collections.slipway.webapp.plugins.module_utils._ports import Completed
 from tests.unit.fakes import FakeClock, FakeRunner, FakeSystemd, host
@@ -49,6 +50,7 @@ def test_who_and_with_what(layout: Layout) -> None:
             "STATIC_ROOT": f"{here}/static",
             "SLIPWAY_RELEASE": "r1",
             "PYTHONDONTWRITEBYTECODE": "1",
+            "PATH": f"{here}/venv/bin:{CLEAN_PATH}",
         }
     ]
     assert "hunter2" not in str(runner.ran)

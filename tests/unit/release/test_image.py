@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A release that is an image: pulled by its digest, looked at, never taken for complete too early, pruned with it."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.slipway.webapp.plugins.module_utils import _installed, _manage, _runtime
+from ansible_collections.slipway.webapp.plugins.module_utils import _release_states as states
+from ansible_collections.slipway.webapp.plugins.module_utils._errors import SlipwayError
+from ansible_collections.slipway.webapp.plugins.module_utils._ports import Image
+from ansible_collections.slipway.webapp.plugins.module_utils._release import Wish
+from ansible_collections.slipway.webapp.plugins.module_utils._release_build import Ports
+from ansible_collections.slipway.webapp.plugins.module_utils._release_image import ARCHITECTURES
+from tests.unit.release.fakes import SECRET, Host
+
+OURS = ARCHITECTURES.get(platform.machine(), platform.machine())
+
+
+def reference(digit: str) -> str:
+    return f"registry.example/shop@sha256:{digit * 64}"
+
+
+@dataclass
+class FakeEngine:
+    """Images by reference; what the registry has, and how it refuses."""
+
+    registry: dict[str, Image] = field(default_factory=dict)
+    images: dict[str, Image] = field(default_factory=dict)
+    refusal: SlipwayError | None = None
+    logins: list[tuple[str, str]] = field(default_factory=list)
+
+    def image(self, reference: str) -> Image | None:
+        return self.images.get(reference)
+
+    def pull(self, reference: str, *, username: str = "", password: str = "") -> None:
+        self.logins.append((username, password))
+        if self.refusal:
+            raise self.refusal
+        self.images[reference] = self.registry[reference]
+
+    def remove(self, reference: str) -> None:
+        del self.images[reference]
+
+
+@pytest.fixture
+def engine() -> FakeEngine:
+    return FakeEngine(registry={reference(digit): Image(OURS, {}) for digit in "abc"})
+
+
+@pytest.fixture
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
+    host = Host(tmp_path)
+    host.programs.static = {"app.111.css": "one"}
+    options = Path(host.layout.container_options)
+    options.parent.mkdir(parents=True)
+    options.write_text(json.dumps({"memory": "512m"}))
+    monkeypatch.setattr(_runtime, "ids_of", lambda _user: (os.getuid(), os.getgid()))
+    return host
+
+
+def wish(digit: str = "a", **more: Any) -> Wish:
+    image = reference(digit)
+    given = {"settings_module": "shop.settings", "environment": {"SECRET_KEY": SECRET}, "secrets": (SECRET,), **more}
+    return Wish(release=f"{digit}-1", sha256=digit * 64, image=image, **given)
+
+
+def present(host: Host, engine: FakeEngine, wanted: Wish, **options: Any) -> dict[str, Any]:
+    ports = Ports(runner=host.programs, clock=host.clock, owner=host.ports.owner, engine=engine)
+    return states.present(host.layout, wanted, ports, **options)
+
+
+def test_from_nothing(host: Host, engine: FakeEngine) -> None:
+    result = present(host, engine, wish(login=("ci", "planted")))
+    there = _installed.read_installed(host.layout, "a-1")
+    assert there is not None
+    assert there.record is not None
+    assert (there.complete, there.record.image, there.record.sha256) == (True, reference("a"), "a" * 64)
+    assert result["actions"][0] == f"pull {reference('a')}"
+    assert engine.logins == [("ci", "planted")]
+    assert os.listdir(host.layout.static) == ["app.111.css"]
+    assert sorted(os.listdir(there.path)) == ["release.json", "static"]
+
+
+def test_its_code_runs_in_a_container_of_it(host: Host, engine: FakeEngine) -> None:
+    present(host, engine, wish())
+    ((command, given, user),) = [seen for seen in host.programs.seen if seen[0][0] == "docker"]
+    assert command[:4] == ["docker", "run", "--rm", "--interactive"]
+    assert reference("a") in command
+    assert (given["SECRET_KEY"], user) == (SECRET, "")
+    assert SECRET not in " ".join(command)
+    static = host.layout.partial("a-1") + "/static"
+    assert f"{static}:{static}" in command
+
+
+def test_the_second_time_nothing_happens(host: Host, engine: FakeEngine) -> None:
+    present(host, engine, wish())
+    host.programs.seen.clear()
+    assert present(host, engine, wish())["actions"] == []
+    assert (host.programs.seen, len(engine.logins)) == ([], 1)
+
+
+def test_what_the_engine_has_lost_is_pulled_again(host: Host, engine: FakeEngine) -> None:
+    present(host, engine, wish())
+    engine.images.clear()
+    assert present(host, engine, wish())["actions"] == [f"pull {reference('a')} again"]
+    assert reference("a") in engine.images
+
+
+def test_check_mode_pulls_nothing(host: Host, engine: FakeEngine) -> None:
+    foretold = present(host, engine, wish(), check_mode=True)
+    assert (engine.images, foretold["changed"]) == ({}, True)
+    assert len(present(host, engine, wish())["actions"]) == len(foretold["actions"])
+
+
+def test_an_image_for_other_machines(host: Host, engine: FakeEngine) -> None:
+    engine.registry[reference("a")] = Image("s390x", {})
+    with pytest.raises(SlipwayError, match="built for other machines"):
+        present(host, engine, wish())
+    assert _installed.read_installed(host.layout, "a-1") is None
+    assert os.listdir(host.layout.releases) == [] if os.path.isdir(host.layout.releases) else True
+
+
+def test_a_pull_that_fails_leaves_nothing(host: Host, engine: FakeEngine) -> None:
+    engine.refusal = SlipwayError("it could not be pulled")
+    with pytest.raises(SlipwayError, match="could not be pulled"):
+        present(host, engine, wish())
+    engine.refusal = None
+    assert present(host, engine, wish())["release"]["complete"]
+
+
+def test_pruning_takes_the_images_of_what_goes(host: Host, engine: FakeEngine) -> None:
+    for digit in "abc":
+        present(host, engine, wish(digit))
+    os.makedirs(host.layout.slots)
+    os.symlink("../releases/b-1", host.layout.slot_link("blue"))
+    done = states.pruned(host.layout, retain=1, engine=engine)
+    assert list(engine.images) == [reference("b")]
+    assert {f"remove image {reference(digit)}" for digit in "ac"} <= set(done["actions"])
+
+
+def test_an_image_that_two_releases_share_stays(host: Host, engine: FakeEngine) -> None:
+    present(host, engine, wish("a"))
+    present(host, engine, replace(wish("a"), release="a-2"))
+    os.makedirs(host.layout.slots)
+    os.symlink("../releases/a-2", host.layout.slot_link("blue"))
+    states.pruned(host.layout, retain=1, engine=engine)
+    assert list(engine.images) == [reference("a")]
+    assert _installed.read_installed(host.layout, "a-1") is None
+
+
+def test_one_command_in_a_container(host: Host, engine: FakeEngine) -> None:
+    present(host, engine, wish())
+    host.programs.seen.clear()
+    given = {"release": "a-1", "environment": {}, "secrets": {"SECRET_KEY": SECRET}, "timeout": 9}
+    manager = _manage.manager_of(host.layout, host.programs, given)
+    assert manager.problem() == ""
+    manager.must(["migrate"])
+    ((command, given, user),) = host.programs.seen
+    assert command[-2:] == ["manage.py", "migrate"]
+    assert (given["SECRET_KEY"], user) == (SECRET, "")
+    assert SECRET not in " ".join(command)
