@@ -83,7 +83,7 @@ class ActionModule(ActionBase):
         variables = task_vars or {}
         _unused, params = self.validate_argument_spec(
             argument_spec={
-                "needs": {"type": "list", "elements": "str", "choices": ["source"], "default": []},
+                "needs": {"type": "list", "elements": "str", "choices": ["source", "image"], "default": []},
                 "partial": {"type": "str", "choices": list(PARTS), "default": "refuse"},
                 "accepts": {"type": "list", "elements": "str", "default": []},
             }

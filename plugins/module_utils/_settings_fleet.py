@@ -214,6 +214,8 @@ def check_files(values: Mapping[str, Any], *, needs: Sequence[str], kind_of: Cal
         problems.append(Problem("webapp_smoke_junit", shown(report), "a path in a directory that exists"))
     if "source" in needs:
         problems += _check_source(values, kind_of)
+    if "image" in needs:
+        problems += _check_image(values, kind_of)
     return problems
 
 
@@ -224,20 +226,36 @@ def _check_source(values: Mapping[str, Any], kind_of: Callable[[str], str]) -> l
         return [] if digest_of(source) else [Problem("webapp_source", shown(source), expected)]
     if digest_of(source):
         return [Problem("webapp_source", shown(source), "webapp_runtime: docker beside an image, or source code")]
+    return _check_code("webapp_source", source, sha256, kind_of)
+
+
+def _check_image(values: Mapping[str, Any], kind_of: Callable[[str], str]) -> list[Problem]:
+    """What a build needs: source code, and a registry to push to."""
+    problems = []
+    if not values["webapp_image_repository"]:
+        expected = "where the image is pushed to, such as registry.example.org/shop"
+        problems.append(Problem("webapp_image_repository", "nothing", expected))
+    source = values["webapp_image_source"]
+    if not source:
+        return [*problems, Problem("webapp_image_source", "nothing", "the source code that is built")]
+    return problems + _check_code("webapp_image_source", source, values["webapp_source_sha256"], kind_of)
+
+
+def _check_code(name: str, source: str, sha256: str, kind_of: Callable[[str], str]) -> list[Problem]:
     remote = re.fullmatch(GIT, source)
     if re.fullmatch(ARCHIVE, source):
         if remote and not sha256:
-            return [Problem("webapp_source_sha256", "nothing", "the SHA-256 of the archive that webapp_source names")]
+            return [Problem("webapp_source_sha256", "nothing", f"the SHA-256 of the archive that {name} names")]
         if not remote and kind_of(source) != "file":
-            return [Problem("webapp_source", shown(source), "an archive that exists on the controller")]
+            return [Problem(name, shown(source), "an archive that exists on the controller")]
         return []
     problems = []
     if sha256:
-        problems.append(Problem("webapp_source_sha256", "the SHA-256 of no archive", "webapp_source to be a .tar.gz"))
+        problems.append(Problem("webapp_source_sha256", "the SHA-256 of no archive", f"{name} to be a .tar.gz"))
     if not remote and not source.startswith(("/", "~")):
-        problems.append(Problem("webapp_source", shown(source), "a URL, or an absolute path on the controller"))
+        problems.append(Problem(name, shown(source), "a URL, or an absolute path on the controller"))
     elif not remote and kind_of(source) != "directory":
-        problems.append(Problem("webapp_source", shown(source), "a directory that exists on the controller"))
+        problems.append(Problem(name, shown(source), "a directory that exists on the controller"))
     return problems
 
 

@@ -134,6 +134,11 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "webapp_worker_concurrency": _number(1, 256),
     "webapp_stop_seconds": _number(1, 86400),
     "webapp_worker_drain_seconds": _number(1, 86400),
+    "webapp_image_repository": (
+        _empty_or(_matches(r"[a-z0-9][a-z0-9._-]*(:[0-9]+)?(/[a-z0-9][a-z0-9._-]*)+")),
+        "a registry and a name, such as registry.example.org/shop, without a tag",
+    ),
+    "webapp_image_dockerfile": (_inside, "a path inside the source, without .."),
     "webapp_container_network": (_matches(r"[A-Za-z0-9][\w.-]*"), "the name of a network, such as host"),
     "webapp_container_memory": (_empty_or(_matches(r"[1-9][0-9]*[kmg]")), "a size such as 512m or 2g, or ''"),
     "webapp_container_cpus": _number(0, 1024),

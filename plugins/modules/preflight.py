@@ -20,9 +20,10 @@ options:
     description:
       - What this playbook needs beside good settings.
       - V(source) checks that the source exists where it can be checked on the controller.
+      - V(image) checks that there is source code that an image can be built of, and a registry for it.
     type: list
     elements: str
-    choices: [source]
+    choices: [source, image]
     default: []
   partial:
     description:

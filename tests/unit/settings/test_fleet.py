@@ -75,6 +75,8 @@ def values(**changes: Any) -> dict[str, Any]:
         "webapp_domain": "shop.example.org",
         "webapp_source": "/src",
         "webapp_runtime": "systemd",
+        "webapp_image_source": "",
+        "webapp_image_repository": "",
         "webapp_source_sha256": "",
         "webapp_smoke_junit": "",
         "webapp_secrets": {"SECRET_KEY": "planted"},

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A private registry on a test host, and an image to begin with, made of the host itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tests.integration.host import Host
+
+USER, PASSWORD = "ci", "registry-planted-81c2"
+# On loopback the engine speaks HTTP; a registry with TLS is in the scenario docker_host.
+ADDRESS = "127.0.0.1:5000"
+BASE = "base:1"
+
+_CONFIG = """version: 0.1
+storage: {filesystem: {rootdirectory: /var/lib/docker-registry}}
+http: {addr: "127.0.0.1:5000"}
+auth: {htpasswd: {realm: test, path: /etc/docker/registry/htpasswd}}
+"""
+_SETUP = f"""
+set -e
+DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends docker-registry >/dev/null
+cat >/etc/docker/registry/config.yml <<'END'
+{_CONFIG}END
+python3 -W ignore -c 'import crypt; print("{USER}:" + crypt.crypt("{PASSWORD}", crypt.mksalt(crypt.METHOD_BLOWFISH)))' \
+    >/etc/docker/registry/htpasswd
+systemctl restart docker-registry
+"""
+_IMPORT = f"""
+set -e
+docker image inspect {BASE} >/dev/null 2>&1 && exit 0
+tar -C / --exclude=usr/share/doc --exclude=usr/share/man --exclude=usr/share/locale --exclude=usr/lib/postgresql \
+    --exclude='usr/lib/llvm*' --exclude=usr/lib/slipway --exclude=usr/share/postgresql --exclude='usr/lib/*/libLLVM*' \
+    -c bin sbin lib lib64 usr etc/ssl etc/passwd etc/group etc/nsswitch.conf $(ls -d /etc/pip.conf 2>/dev/null) |
+    docker import - {BASE} >/dev/null
+"""
+
+
+@dataclass(frozen=True)
+class Registry:
+    """The registry of one host."""
+
+    host: Host
+
+    def set_up(self) -> None:
+        """Install and start it, with a login."""
+        self.host.sh(_SETUP)
+
+    def make_base(self) -> None:
+        """The image that applications are built on."""
+        self.host.sh(_IMPORT)
+
+    def stop(self) -> None:
+        self.host.sh("systemctl stop docker-registry")
+
+    def start(self) -> None:
+        self.host.sh("systemctl start docker-registry")

@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The same deploy with containers: a real engine, a real registry, images that are built by build.yml."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.conftest import MakeSite
+from tests.integration.controller import Run
+from tests.integration.registry import ADDRESS, BASE, PASSWORD, USER, Registry
+from tests.integration.site import Site
+from tests.integration.test_revert import under_load
+
+pytestmark = pytest.mark.long
+APP = "crate"
+NOBODY = f"{ADDRESS}/{APP}@sha256:{'0' * 64}"
+
+
+@pytest.fixture(scope="module")
+def crate(staging_site: MakeSite) -> Site:
+    """An application on a host whose engine and registry are there."""
+    site = staging_site(
+        APP,
+        webapp_runtime="docker",
+        webapp_image_repository=f"{ADDRESS}/{APP}",
+        webapp_image_base=BASE,
+        webapp_image_network="host",
+        webapp_registry_username=USER,
+        webapp_registry_password=PASSWORD,
+        webapp_container_memory="512m",
+        docker_host_open_files=0,  # a test host may not raise limits
+    )
+    site.play("provision").ended(0)
+    registry = Registry(site.host)
+    registry.set_up()
+    registry.make_base()
+    return site
+
+
+def build(site: Site, tree: Path, **settings: Any) -> str:
+    """Build an image; its reference by digest."""
+    output = site.directory / "image.json"
+    site.play("build", webapp_image_source=str(tree), output=str(output), **settings).ended(0)
+    return str(json.loads(output.read_text())["image"])
+
+
+def deploy(site: Site, image: str, **settings: Any) -> Run:
+    return site.play("deploy", webapp_source=image, **settings)
+
+
+@pytest.fixture(scope="module")
+def images(crate: Site) -> list[str]:
+    """Two releases as images, of which the first is live."""
+    found = [build(crate, crate.sources.tree(release=number)) for number in (1, 2)]
+    deploy(crate, found[0]).ended(0)
+    return found
+
+
+def containers(site: Site) -> dict[str, Any]:
+    """What the engine says of each container of the application."""
+    names = site.host.sh(f"docker ps --format '{{{{.Names}}}}' --filter label=slipway.webapp={site.app}").split()
+    return {name: json.loads(site.host.sh(f"docker inspect {name}"))[0] for name in names}
+
+
+def test_its_processes_are_containers_without_rights_and_without_secrets(crate: Site, images: list[str]) -> None:
+    live = crate.live()
+    found = containers(crate)
+    assert set(found) == {f"{APP}-{process}-{live.slot}" for process in ("web", "worker", "beat")}
+    secret = crate.host.sh(f"grep -o 'SECRET_KEY=.*' /etc/{APP}/slots/{live.slot}.env").split('"')[1]
+    for name, told in found.items():
+        host = told["HostConfig"]
+        assert told["Config"]["Image"] == images[0], name
+        assert (host["ReadonlyRootfs"], host["CapDrop"], host["PidsLimit"]) == (True, ["ALL"], 512), name
+        assert host["Memory"] == 512 << 20, name
+        assert "no-new-privileges" in host["SecurityOpt"], name
+        assert told["Config"]["User"].split(":")[0] not in ("", "0", "root"), name
+        assert secret not in json.dumps(told), name
+    code, _output = crate.host.try_sh(f"grep -rl '{PASSWORD}' /root/.docker /home /etc/{APP} /srv/{APP} 2>/dev/null")
+    assert code != 0, "the registry's password stayed on the host"
+
+
+def test_visitors_notice_neither_redeploy_nor_rollback(
+    crate: Site, images: list[str], tell: Callable[[str], None]
+) -> None:
+    first = crate.live()
+
+    def there_and_back() -> list[float]:
+        forth = deploy(crate, images[1]).ended(0)
+        assert crate.live().release != first.release
+        return [forth.seconds, crate.play("rollback").ended(0).seconds]
+
+    (forth, back), report = under_load(crate, there_and_back)
+    assert crate.live().release == first.release
+    assert report.good, report.lines()
+    tell(
+        f"sent={report.sent} answered={report.answered} failed={report.failed};"
+        f" deploy {forth:.0f} s, rollback {back:.0f} s"
+    )
+
+
+def test_a_deploy_of_what_is_live_changes_nothing(crate: Site, images: list[str]) -> None:
+    deploy(crate, images[0]).ended(0)
+    assert deploy(crate, images[0]).ended(0).changed == 0
+
+
+def registry_gone(site: Site) -> dict[str, Any]:
+    Registry(site.host).stop()
+    return {"webapp_source": NOBODY}
+
+
+@pytest.mark.usefixtures("images")
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"webapp_source": NOBODY}, "the registry has no such image"),
+        ({"webapp_source": NOBODY, "webapp_registry_password": "planted-wrong"}, "did not accept the login"),
+        ({"webapp_source": f"{ADDRESS}/{APP}:1.0"}, "an image by its digest"),
+        (registry_gone, "the registry does not answer"),
+    ],
+    ids=["missing digest", "wrong login", "a tag", "registry gone"],
+)
+def test_an_image_that_cannot_be_had(
+    crate: Site, settings: dict[str, Any] | Callable[[Site], dict[str, Any]], said: str
+) -> None:
+    live = crate.live()
+    given = settings(crate) if callable(settings) else settings
+    try:
+        run = crate.play("deploy", **given).refused()
+    finally:
+        Registry(crate.host).start()
+    assert said in run.said, run.output[-4000:]
+    assert crate.live() == live
+    assert crate.host.look(crate.app)["lease"] is None
+
+
+@pytest.mark.usefixtures("images")
+@pytest.mark.parametrize("fault", ["fails-at-import", "health-500"])
+def test_an_image_that_is_bad(crate: Site, fault: str, tell: Callable[[str], None]) -> None:
+    live = crate.live()
+    image = build(crate, crate.sources.tree(release=2, fault=fault))
+    run, report = under_load(crate, lambda: deploy(crate, image, webapp_health_deadline=20))
+    assert run.code == 2, run.output[-4000:]
+    assert crate.live() == live
+    assert set(containers(crate)) >= {f"{APP}-{process}-{live.slot}" for process in ("web", "worker", "beat")}
+    assert report.good, report.lines()
+    tell(f"sent={report.sent} answered={report.answered} failed={report.failed}; {live.release} served on")
+
+
+def test_the_engine_is_restarted_under_load(crate: Site, images: list[str], tell: Callable[[str], None]) -> None:
+    before = {name: told["State"]["StartedAt"] for name, told in containers(crate).items()}
+    _nothing, report = under_load(crate, lambda: crate.host.sh("systemctl restart docker && sleep 5"))
+    assert {name: told["State"]["StartedAt"] for name, told in containers(crate).items()} == before
+    assert report.good, report.lines()
+    deploy(crate, images[1]).ended(0)
+    crate.live()
+    tell(f"sent={report.sent} answered={report.answered} failed={report.failed}; then a deploy")
+
+
+@pytest.mark.usefixtures("images")
+def test_a_reboot_brings_back_what_was_live(crate: Site, tell: Callable[[str], None]) -> None:
+    live, began = crate.live(), time.monotonic()
+    crate.host.restart()
+    while crate.ask_or_none("/health") is None:
+        assert time.monotonic() - began < 180
+        time.sleep(1)
+    assert crate.live() == live
+    tell(f"{live.release} answered {time.monotonic() - began:.0f} s after the reboot began")
