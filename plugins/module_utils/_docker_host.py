@@ -292,7 +292,7 @@ def _interruptions(
             "docker_host_live_restore: false on hosts of a swarm, whose containers are moved instead",
             "set it",
         )
-    remapped = running is not None and running.get("userns-remap") != after.get("userns-remap")
+    remapped = _remap_of(engine, running) != after.get("userns-remap", "")
     images, containers = int(engine.info.get("Images", 0)), int(engine.info.get("Containers", 0))
     if remapped and (images or containers):
         yield from _remapping(engine, images, containers, allowed=bool(settings["userns_switch"]))
@@ -303,6 +303,14 @@ def _interruptions(
             "docker_host_live_restore: true, or your word that they may end",
             "set docker_host_interrupt: true when they may",
         )
+
+
+def _remap_of(engine: Engine, running: Mapping[str, Any] | None) -> str:
+    """The userns-remap that the engine runs with; where the file does not tell, the engine says whether there is any."""
+    if running is not None:
+        return str(running.get("userns-remap", ""))
+    has = any("name=userns" in str(each) for each in engine.info.get("SecurityOptions") or [])
+    return str(daemon.parsed(engine.file).get("userns-remap", "default")) if has else ""
 
 
 def _remapping(engine: Engine, images: int, containers: int, *, allowed: bool) -> Iterator[str]:

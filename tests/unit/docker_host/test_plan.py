@@ -285,6 +285,20 @@ def test_containers_survive_the_restart_that_teaches_the_engine_to_keep_them() -
     assert not plan({**busy, "file": json.dumps(OURS)}).live_first
 
 
+@pytest.mark.parametrize(
+    ("options", "wish", "refused"),
+    [
+        (["name=seccomp,profile=builtin"], "", False),
+        (["name=seccomp,profile=builtin"], "default", True),
+        (["name=userns"], "default", False),
+        (["name=userns"], "", True),
+    ],
+)
+def test_user_namespaces_of_an_engine_whose_file_is_newer(options: list[str], wish: str, refused: bool) -> None:
+    said = {**RUNS, "newer": True, "file": "{}", "info": info(Images=1, SecurityOptions=options)}
+    assert bool(plan(said, userns_remap=wish).problems) is refused
+
+
 def test_an_engine_that_rests_is_not_asked_to_restart() -> None:
     made = plan({**RUNS, "active": False, "info": '{"Containers": 2}'})
     assert made.problems == made.restarts == made.reloads == ()
