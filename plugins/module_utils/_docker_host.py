@@ -306,7 +306,7 @@ def _interruptions(
 
 
 def _remap_of(engine: Engine, running: Mapping[str, Any] | None) -> str:
-    """The userns-remap that the engine runs with; where the file does not tell, the engine says whether there is any."""
+    """The userns-remap that the engine runs with; where the file does not tell, the engine does."""
     if running is not None:
         return str(running.get("userns-remap", ""))
     has = any("name=userns" in str(each) for each in engine.info.get("SecurityOptions") or [])
