@@ -50,6 +50,7 @@ class Engine:
     info: Mapping[str, Any] = field(default_factory=dict)
     members: tuple[str, ...] = ()
     modes: tuple[Mapping[str, Any], ...] = ()
+    files_limit: int = 0
 
     @property
     def respected(self) -> bool:
@@ -82,6 +83,7 @@ def read(said: Mapping[str, Any]) -> Engine:
         info=_object(said["info"]),
         members=tuple(name for name in said["members"].split(",") if name),
         modes=tuple(said["modes"]),
+        files_limit=said["files_limit"],
     )
 
 
@@ -161,7 +163,7 @@ def plan(said: Mapping[str, Any], settings: Mapping[str, Any]) -> Plan:
         before = daemon.parsed(engine.file)
     except SlipwayError as error:
         return Plan(problems=(*problems, str(error)))
-    wish = wishes.document(settings, engine.version)
+    wish = wishes.document(settings, engine.version, engine.files_limit)
     after = daemon.merged(before, wish, engine.record.get("daemon") or {})
     text = daemon.rendered(after) if after != before or engine.file is None else engine.file
     trusted, vouched = wishes.certificates(settings), engine.record.get("certificates") or []
@@ -272,7 +274,7 @@ def _document_problems(engine: Engine, after: Mapping[str, Any]) -> Iterator[str
             f"The log driver {after['log-driver']} does not know all of its options",
             f"log-opts: {', '.join(foreign)} in {daemon.FILE}",
             ", ".join(sorted(daemon.LOG_OPTS[str(after["log-driver"])])),
-            "remove them from the file, or choose another docker_host_log_driver",
+            "remove them from the file, or set docker_host_log_driver to the driver that they are for",
         )
 
 

@@ -56,6 +56,7 @@ BARE: dict[str, Any] = {
     "info": "{}",
     "members": "",
     "modes": [],
+    "files_limit": 0,
 }
 RUNS: dict[str, Any] = {
     **BARE,
@@ -185,6 +186,14 @@ def test_a_record_that_cannot_be_read_owns_nothing(record: str | None) -> None:
 def test_networks_of_applications_follow_from_24_on() -> None:
     assert "default-network-opts" not in wishes.document(SETTINGS, (20, 10))
     assert OURS["default-network-opts"] == {"bridge": {"com.docker.network.bridge.host_binding_ipv4": "127.0.0.1"}}
+
+
+@pytest.mark.parametrize(
+    ("wish", "limit", "given"), [(65536, 0, 65536), (65536, 20000, 20000), (4096, 20000, 4096), (0, 20000, 0)]
+)
+def test_open_files_are_no_more_than_the_host_can_give(wish: int, limit: int, given: int) -> None:
+    found = json.loads(plan({**RUNS, "files_limit": limit}, open_files=wish).text).get("default-ulimits", {})
+    assert found == ({"nofile": {"Name": "nofile", "Soft": given, "Hard": given}} if given else {})
 
 
 def test_settings_of_the_operator_are_merged_and_null_leaves_a_key_alone() -> None:
