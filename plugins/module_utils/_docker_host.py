@@ -50,6 +50,7 @@ class Engine:
     info: Mapping[str, Any] = field(default_factory=dict)
     members: tuple[str, ...] = ()
     modes: tuple[Mapping[str, Any], ...] = ()
+    files_limit: int = 0
 
     @property
     def respected(self) -> bool:
@@ -82,6 +83,7 @@ def read(said: Mapping[str, Any]) -> Engine:
         info=_object(said["info"]),
         members=tuple(name for name in said["members"].split(",") if name),
         modes=tuple(said["modes"]),
+        files_limit=said["files_limit"],
     )
 
 
@@ -161,7 +163,7 @@ def plan(said: Mapping[str, Any], settings: Mapping[str, Any]) -> Plan:
         before = daemon.parsed(engine.file)
     except SlipwayError as error:
         return Plan(problems=(*problems, str(error)))
-    wish = wishes.document(settings, engine.version)
+    wish = wishes.document(settings, engine.version, engine.files_limit)
     after = daemon.merged(before, wish, engine.record.get("daemon") or {})
     text = daemon.rendered(after) if after != before or engine.file is None else engine.file
     trusted, vouched = wishes.certificates(settings), engine.record.get("certificates") or []
@@ -272,7 +274,7 @@ def _document_problems(engine: Engine, after: Mapping[str, Any]) -> Iterator[str
             f"The log driver {after['log-driver']} does not know all of its options",
             f"log-opts: {', '.join(foreign)} in {daemon.FILE}",
             ", ".join(sorted(daemon.LOG_OPTS[str(after["log-driver"])])),
-            "remove them from the file, or choose another docker_host_log_driver",
+            "remove them from the file, or set docker_host_log_driver to the driver that they are for",
         )
 
 
@@ -292,7 +294,7 @@ def _interruptions(
             "docker_host_live_restore: false on hosts of a swarm, whose containers are moved instead",
             "set it",
         )
-    remapped = running is not None and running.get("userns-remap") != after.get("userns-remap")
+    remapped = _remap_of(engine, running) != after.get("userns-remap", "")
     images, containers = int(engine.info.get("Images", 0)), int(engine.info.get("Containers", 0))
     if remapped and (images or containers):
         yield from _remapping(engine, images, containers, allowed=bool(settings["userns_switch"]))
@@ -303,6 +305,14 @@ def _interruptions(
             "docker_host_live_restore: true, or your word that they may end",
             "set docker_host_interrupt: true when they may",
         )
+
+
+def _remap_of(engine: Engine, running: Mapping[str, Any] | None) -> str:
+    """The userns-remap that the engine runs with; where the file does not tell, the engine does."""
+    if running is not None:
+        return str(running.get("userns-remap", ""))
+    has = any("name=userns" in str(each) for each in engine.info.get("SecurityOptions") or [])
+    return str(daemon.parsed(engine.file).get("userns-remap", "default")) if has else ""
 
 
 def _remapping(engine: Engine, images: int, containers: int, *, allowed: bool) -> Iterator[str]:

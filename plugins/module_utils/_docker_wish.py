@@ -22,10 +22,11 @@ _ADDRESS = re.compile(r"^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]{1,5})?$|
 _MIRROR = re.compile(r"^https://[^/\s@]+/?$")
 
 
-def document(settings: Mapping[str, Any], version: tuple[int, ...]) -> Document:
+def document(settings: Mapping[str, Any], version: tuple[int, ...], files_limit: int = 0) -> Document:
     """The part of daemon.json that is ours. What ``settings.settings`` gives as null is left to others."""
     rotation = {"max-size": str(settings["log_max_size"]), "max-file": str(settings["log_max_files"])}
-    files = int(settings["open_files"])
+    # More than the host can give would keep every container from starting.
+    files = min(int(settings["open_files"]), files_limit or int(settings["open_files"]))
     address = str(settings["publish_address"])
     ours: Document = {
         "live-restore": bool(settings["live_restore"]),

@@ -20,6 +20,7 @@ import time
 DOCKER = "/etc/docker"
 PATH = os.environ.get("PATH", "") + ":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 TIMEOUT_S = 60
+CAP_SYS_RESOURCE = 24
 
 
 def said(*command: str) -> str:
@@ -83,6 +84,15 @@ def modes(*files: str) -> list[dict[str, object]]:
     ]
 
 
+def files_limit() -> int:
+    """How many open files a process of this host can be given; 0 if its root may give any number, as a server's may."""
+    capabilities = re.search(r"^CapEff:\s*([0-9a-f]+)$", text_of("/proc/1/status") or "", re.MULTILINE)
+    if capabilities and int(capabilities[1], 16) >> CAP_SYS_RESOURCE & 1:
+        return 0
+    limit = re.search(r"^Max open files\s+\d+\s+(\d+)", text_of("/proc/1/limits") or "", re.MULTILINE)
+    return int(limit[1]) if limit else 0
+
+
 def look(memory: str, record: str) -> dict[str, object]:
     dockerd, client = program("dockerd"), program("docker")
     active = shown("docker.service", "ActiveState") == "active"
@@ -109,6 +119,7 @@ def look(memory: str, record: str) -> dict[str, object]:
         "info": information(active),
         "members": said("getent", "group", "docker").rpartition(":")[2],
         "modes": modes(unit, socket),
+        "files_limit": files_limit(),
     }
 
 

@@ -56,6 +56,7 @@ BARE: dict[str, Any] = {
     "info": "{}",
     "members": "",
     "modes": [],
+    "files_limit": 0,
 }
 RUNS: dict[str, Any] = {
     **BARE,
@@ -187,6 +188,14 @@ def test_networks_of_applications_follow_from_24_on() -> None:
     assert OURS["default-network-opts"] == {"bridge": {"com.docker.network.bridge.host_binding_ipv4": "127.0.0.1"}}
 
 
+@pytest.mark.parametrize(
+    ("wish", "limit", "given"), [(65536, 0, 65536), (65536, 20000, 20000), (4096, 20000, 4096), (0, 20000, 0)]
+)
+def test_open_files_are_no_more_than_the_host_can_give(wish: int, limit: int, given: int) -> None:
+    found = json.loads(plan({**RUNS, "files_limit": limit}, open_files=wish).text).get("default-ulimits", {})
+    assert found == ({"nofile": {"Name": "nofile", "Soft": given, "Hard": given}} if given else {})
+
+
 def test_settings_of_the_operator_are_merged_and_null_leaves_a_key_alone() -> None:
     found = wishes.document(
         {**SETTINGS, "log_driver": "local", "settings": {"log-opts": {"tag": "t"}, "userland-proxy": None}}, ()
@@ -283,6 +292,20 @@ def test_containers_survive_the_restart_that_teaches_the_engine_to_keep_them() -
     assert plan(busy).live_first
     assert not plan({**RUNS, "info": info(LiveRestoreEnabled=False)}).live_first
     assert not plan({**busy, "file": json.dumps(OURS)}).live_first
+
+
+@pytest.mark.parametrize(
+    ("options", "wish", "refused"),
+    [
+        (["name=seccomp,profile=builtin"], "", False),
+        (["name=seccomp,profile=builtin"], "default", True),
+        (["name=userns"], "default", False),
+        (["name=userns"], "", True),
+    ],
+)
+def test_user_namespaces_of_an_engine_whose_file_is_newer(options: list[str], wish: str, refused: bool) -> None:
+    said = {**RUNS, "newer": True, "file": "{}", "info": info(Images=1, SecurityOptions=options)}
+    assert bool(plan(said, userns_remap=wish).problems) is refused
 
 
 def test_an_engine_that_rests_is_not_asked_to_restart() -> None:
