@@ -33,7 +33,13 @@ STORIES = {
     "ubuntu24": ("first_deploy", "docker_host"),
 }
 # What others tell too, in another way.
-LONG = {("ubuntu24", "first_deploy"), ("debian12", "managed_database")}
+LONG = {
+    ("debian13", "rollback"),
+    ("debian13", "backup_corrupt"),
+    ("debian12", "restore"),
+    ("debian12", "managed_database"),
+    ("ubuntu24", "first_deploy"),
+}
 # Its packages are not to be had everywhere where Debian's are.
 OPTIONAL = ("ubuntu24",)
 
