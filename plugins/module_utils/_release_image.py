@@ -9,12 +9,15 @@ import platform
 from collections.abc import Iterable
 
 from ansible_collections.slipway.webapp.plugins.module_utils._errors import SlipwayError
+from ansible_collections.slipway.webapp.plugins.module_utils._mask import complaint
 from ansible_collections.slipway.webapp.plugins.module_utils._ports import Completed, Engine
 from ansible_collections.slipway.webapp.plugins.module_utils._release_build import Builder
 from ansible_collections.slipway.webapp.plugins.module_utils._runtime import Image
 
 # What the engine calls the machines that the kernel calls otherwise.
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm"}
+
+_NOT_STARTED = 125  # what `docker run` ends with when it is the engine that failed
 
 
 class ImageBuilder(Builder):
@@ -47,9 +50,16 @@ class ImageBuilder(Builder):
     def _python(self, words: Iterable[str], *, environment: dict[str, str]) -> Completed:
         image = Image(self.layout, self.wish.release, self.wish.image)
         how = image.command(list(words), environment=environment, writable=[self.static])
-        return self.ports.runner.run(
+        answer = self.ports.runner.run(
             how.words, environment=how.environment, user=how.user, cwd=how.cwd, timeout=self.wish.timeout
         )
+        if answer.code == _NOT_STARTED:
+            raise SlipwayError(
+                f"The engine could not run {self.wish.image}",
+                found=complaint(answer, secrets=self.wish.secrets),
+                next_step="mend what it says: the image, or webapp_container_... for what this host cannot do",
+            )
+        return answer
 
     def _seal(self) -> None:
         self._make_visible(kind="image")

@@ -34,7 +34,9 @@ def crate(staging_site: MakeSite) -> Site:
         webapp_registry_username=USER,
         webapp_registry_password=PASSWORD,
         webapp_container_memory="512m",
-        docker_host_open_files=0,  # a test host may not raise limits
+        # A test host may not raise limits, and its kernel may not share out cores.
+        docker_host_open_files=0,
+        webapp_container_cpus=0,
     )
     site.play("provision").ended(0)
     registry = Registry(site.host)
