@@ -75,11 +75,13 @@ def test_its_processes_are_containers_without_rights_and_without_secrets(crate: 
     found = containers(crate)
     assert set(found) == {f"{APP}-{process}-{live.slot}" for process in ("web", "worker", "beat")}
     secret = crate.host.sh(f"grep -o 'SECRET_KEY=.*' /etc/{APP}/slots/{live.slot}.env").split('"')[1]
+    can = json.loads(crate.host.sh("docker info --format '{{json .}}'"))  # a test host's kernel may lack some limits
     for name, told in found.items():
         host = told["HostConfig"]
         assert told["Config"]["Image"] == images[0], name
-        assert (host["ReadonlyRootfs"], host["CapDrop"], host["PidsLimit"]) == (True, ["ALL"], 512), name
-        assert host["Memory"] == 512 << 20, name
+        assert (host["ReadonlyRootfs"], host["CapDrop"]) == (True, ["ALL"]), name
+        assert host["PidsLimit"] == (512 if can["PidsLimit"] else None), name
+        assert host["Memory"] == (512 << 20 if can["MemoryLimit"] else 0), name
         assert "no-new-privileges" in host["SecurityOpt"], name
         assert told["Config"]["User"].split(":")[0] not in ("", "0", "root"), name
         assert secret not in json.dumps(told), name
