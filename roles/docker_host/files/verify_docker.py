@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Have the engine itself read a candidate for daemon.json, before that takes its place: verify_docker.py CANDIDATE
 
-Engines from 23.0 on have an option for it. An older one is started with a copy of the candidate whose data-root cannot be
-made: that is the first thing it does after it has read and judged the document, and there it ends.
+Engines from 23.0 on have an option for it. An older one is started with a copy of the candidate whose data-root cannot
+be made: that is the first thing it does after it has read and judged the document, and there it ends.
 """
 
 from __future__ import annotations
