@@ -21,6 +21,8 @@ from tests.hosts.state import HostsError
 
 CACHE_VOLUME = "slipway-dev-cache"
 CACHE_PATH = "/var/cache/slipway-dev"
+# Where an engine inside the host keeps its layers: they cannot lie on the host's own, which are layers themselves.
+ENGINE_PATHS = ("/var/lib/docker", "/var/lib/containerd")
 BOOT_TIMEOUT_S = 120
 _HOST_KEY = "/etc/ssh/ssh_host_ed25519_key.pub"
 
@@ -109,7 +111,11 @@ def _options(host: Host, *, place: Place) -> dict[str, Any]:
         "networking_config": {
             place.network: EndpointConfig(version="1.41", aliases=[host.name], ipv4_address=place.address)
         },
-        "mounts": [Mount(target=CACHE_PATH, source=CACHE_VOLUME, type="volume", labels={LABEL: "cache"})],
+        "mounts": [
+            Mount(target=CACHE_PATH, source=CACHE_VOLUME, type="volume", labels={LABEL: "cache"}),
+            # Without a name, so that they go with the host.
+            *(Mount(target=path, source=None, type="volume", labels={LABEL: "engine"}) for path in ENGINE_PATHS),
+        ],
         # /run must be empty at boot; /tmp may run programs, as on a real server.
         "tmpfs": {"/run": "exec,mode=755", "/run/lock": "mode=1777", "/tmp": "exec,mode=1777"},
         "cap_add": ["ALL"],

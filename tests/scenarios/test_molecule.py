@@ -27,9 +27,10 @@ STORIES = {
         "config_only",
         "migration_fails",
         "backup_corrupt",
+        "docker_host",
     ),
-    "debian12": ("first_deploy", "asgi", "restore", "managed_database"),
-    "ubuntu24": ("first_deploy",),
+    "debian12": ("first_deploy", "asgi", "restore", "managed_database", "docker_host"),
+    "ubuntu24": ("first_deploy", "docker_host"),
 }
 # What others tell too, in another way.
 LONG = {
