@@ -32,13 +32,16 @@ STORIES = {
     "debian12": ("first_deploy", "asgi", "restore", "managed_database", "docker_host"),
     "ubuntu24": ("first_deploy", "docker_host"),
 }
-# What others tell too, in another way.
+# What others tell too in another way, and what stands apart from a deploy.
 LONG = {
     ("debian13", "rollback"),
     ("debian13", "backup_corrupt"),
     ("debian12", "restore"),
     ("debian12", "managed_database"),
     ("ubuntu24", "first_deploy"),
+    ("debian13", "docker_host"),
+    ("debian12", "docker_host"),
+    ("ubuntu24", "docker_host"),
 }
 # Its packages are not to be had everywhere where Debian's are.
 OPTIONAL = ("ubuntu24",)

@@ -43,7 +43,7 @@ def test_the_engine_itself_judges_a_candidate(tmp_path: Path, engine: str, docum
     candidate = tmp_path / "daemon.json"
     candidate.write_text(document)
     done = subprocess.run(
-        [sys.executable, FILES / "verify-docker", candidate],
+        [sys.executable, FILES / "verify_docker.py", candidate],
         env={**os.environ, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"},
         capture_output=True,
         text=True,

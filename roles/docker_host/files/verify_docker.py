@@ -1,9 +1,8 @@
-#!/usr/bin/python3
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Have the engine itself read a candidate for daemon.json, before that takes its place: verify-docker CANDIDATE
+"""Have the engine itself read a candidate for daemon.json, before that takes its place: verify_docker.py CANDIDATE
 
-Engines from 23.0 on have an option for it. An older one is started with a copy of the candidate whose data-root cannot be
-made: that is the first thing it does after it has read and judged the document, and there it ends.
+Engines from 23.0 on have an option for it. An older one is started with a copy of the candidate whose data-root cannot
+be made: that is the first thing it does after it has read and judged the document, and there it ends.
 """
 
 from __future__ import annotations
@@ -40,7 +39,9 @@ def problem(candidate: str) -> str:
     with tempfile.TemporaryDirectory() as place:
         # It would make a user for userns-remap.
         document.pop("userns-remap", None)
-        document.update({"pidfile": f"{place}/pid", "data-root": f"{place}/{NOWHERE}/data", "exec-root": f"{place}/exec"})
+        document.update(
+            {"pidfile": f"{place}/pid", "data-root": f"{place}/{NOWHERE}/data", "exec-root": f"{place}/exec"}
+        )
         for name, content in ((NOWHERE, ""), ("daemon.json", json.dumps(document))):
             with open(f"{place}/{name}", "w", encoding="utf-8") as file:
                 file.write(content)
