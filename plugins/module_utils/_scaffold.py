@@ -14,7 +14,7 @@ from ansible_collections.slipway.webapp.plugins.module_utils._files import ensur
 from ansible_collections.slipway.webapp.plugins.module_utils._plan import Step
 
 # What the playbooks are made of.
-COLLECTIONS = ("slipway.webapp", "ansible.posix", "community.postgresql")
+COLLECTIONS = ("slipway.webapp", "ansible.posix", "community.docker", "community.postgresql")
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,7 @@ def place(directory: Path, *names: str) -> str:
 
 
 def test_only_places_that_are_needed_are_named(tmp_path: Path) -> None:
-    ours, theirs = ("slipway.webapp",), ("ansible.posix", "community.postgresql")
+    ours, theirs = ("slipway.webapp",), ("ansible.posix", "community.docker", "community.postgresql")
     checkout, everything = place(tmp_path / "checkout", *ours), place(tmp_path / "all", *ours, *theirs)
     usual, other = place(tmp_path / "usual", *theirs), place(tmp_path / "other", "some.thing")
     assert _scaffold.collection_places([checkout, usual], [usual]) == [checkout]
