@@ -271,6 +271,20 @@ def _prune_steps(going: Surplus) -> list[Step]:
     return steps
 
 
+def _remove(layout: Layout, engine: Engine | None, step: Step) -> None:
+    """One thing that nobody needs any more."""
+    name = str(step.data["name"])
+    if step.name in ("release", "partial"):
+        remove_tree(layout.partial(name))
+    elif step.name == "venv":
+        remove_tree(layout.venv(name))
+    elif step.name == "image":
+        if engine is not None:
+            engine.remove(name)
+    else:
+        os.unlink(layout.artifact(name) if step.name == "artifact" else layout.config_env(name))
+
+
 def pruned(
     layout: Layout, *, retain: int, engine: Engine | None = None, check_mode: bool = False, timeout: float = 900.0
 ) -> dict[str, Any]:
@@ -282,25 +296,14 @@ def pruned(
         going = surplus(stock, retain=retain)
         tidying, places = _tidying(layout, going)
 
-        def remove(step: Step) -> None:
-            name = str(step.data.get("name", ""))
-            if step.name == "static":
-                _static.tidy(layout.static, tidying, static_of=places)
-            elif step.name in ("release", "partial"):
-                remove_tree(layout.partial(name))
-            elif step.name == "venv":
-                remove_tree(layout.venv(name))
-            elif step.name == "image":
-                if engine is not None:
-                    engine.remove(name)
-            else:
-                os.unlink(layout.artifact(name) if step.name == "artifact" else layout.config_env(name))
+        def tidy(_step: Step) -> None:
+            _static.tidy(layout.static, tidying, static_of=places)
 
         # Static files first: what the tidying shows instead depends on which releases there are.
-        done = carry_out(_static_steps(going, tidying), remove, check_mode=check_mode)
+        done = carry_out(_static_steps(going, tidying), tidy, check_mode=check_mode)
         if going.releases and not check_mode:
             set_aside(layout, *going.releases)
-        done += carry_out(_prune_steps(going), remove, check_mode=check_mode)
+        done += carry_out(_prune_steps(going), lambda step: _remove(layout, engine, step), check_mode=check_mode)
     staying = [release.id for release in stock.releases if release.id not in going.releases]
     return {
         "changed": bool(done),
