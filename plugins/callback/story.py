@@ -108,7 +108,8 @@ class CallbackModule(CallbackBase):
         if run:
             self._say(["", f"INTERRUPTED  {run} ends as if it had failed; once more leaves that to the hosts", ""])
             words = ending(sys.argv[1:], playbooks=context.CLIARGS["args"], run=run)
-            subprocess.run([sys.executable, sys.argv[0], *words], check=False)
+            # By number: Ansible has made its own not inheritable.
+            subprocess.run([sys.executable, sys.argv[0], *words], stdin=0, stdout=1, stderr=2, check=False)
         self._handlers[number](number, frame)
 
     # -- plays and tasks --

@@ -51,18 +51,46 @@ def test_whether_the_run_holds_the_lease(results: list[tuple[str, dict[str, Any]
     assert holder.run == held
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 99), (signal.SIGTERM, -signal.SIGTERM)])
-def test_a_run_without_a_lease_just_ends(tmp_path: Path, number: int, code: int) -> None:
-    (tmp_path / "play.yml").write_text(
-        "- {hosts: all, gather_facts: false, tasks: [{command: 'sh -c \"touch here; sleep 60\"'}]}"
-    )
-    command, environment = prepared("play.yml", cwd=tmp_path, inventory={"all": {"hosts": {"a": local()}}})
-    with subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True) as process:
-        deadline = time.monotonic() + 30
+ACTION = """
+from ansible.plugins.action import ActionBase
+class ActionModule(ActionBase):
+    def run(self, tmp=None, task_vars=None):
+        return {result}
+"""
+WORK = "{command: 'sh -c \"touch here; sleep 60\"'}"
+ENDS = pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 99), (signal.SIGTERM, -signal.SIGTERM)])
+
+
+def interrupted(tmp_path: Path, number: int, *tasks: str, **settings: str) -> tuple[int, str]:
+    """Run the tasks, interrupt the last one; the exit code, and what was said by this run and what it has started."""
+    (tmp_path / "play.yml").write_text(f"- {{hosts: all, gather_facts: false, tasks: [{', '.join([*tasks, WORK])}]}}")
+    inventory = {"production": {"hosts": {"a": local()}}}
+    command, environment = prepared("play.yml", cwd=tmp_path, inventory=inventory, settings=settings)
+    out = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, text=True, **out) as process:  # type: ignore[call-overload]
+        deadline = time.monotonic() + 60
         while not os.path.exists(tmp_path / "here"):
             assert time.monotonic() < deadline
             time.sleep(0.05)
         process.send_signal(number)
-        said, _nothing = process.communicate(timeout=30)
-    assert process.returncode == code, said
-    assert "INTERRUPTED" not in said
+        said, _nothing = process.communicate(timeout=60)
+    return process.returncode, said
+
+
+@ENDS
+def test_a_run_without_a_lease_just_ends(tmp_path: Path, number: int, code: int) -> None:
+    ended, said = interrupted(tmp_path, number)
+    assert (ended, "INTERRUPTED" in said) == (code, False), said
+
+
+@ENDS
+def test_a_run_with_the_lease_calls_settle(tmp_path: Path, number: int, code: int) -> None:
+    """Here settle refuses at once, because nothing is set: that is how we know that it ran, and that it can be read."""
+    (tmp_path / "actions").mkdir()
+    for name, result in (("preflight", {"run": "R"}), ("lease", {"lease": {"owner": "R"}})):
+        (tmp_path / "actions" / f"{name}.py").write_text(ACTION.replace("{result}", repr(result)))
+    plugins = {"ANSIBLE_ACTION_PLUGINS": str(tmp_path / "actions")}
+    ended, said = interrupted(tmp_path, number, "{preflight: }", "{lease: }", **plugins)
+    assert ended == code, said
+    assert "INTERRUPTED  R ends as if it had failed" in said
+    assert "webapp_name: found nothing" in said, said
