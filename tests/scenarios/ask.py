@@ -78,8 +78,9 @@ async def _echo(session: aiohttp.ClientSession, url: str, *, origin: str, text: 
         if not stay:
             return answer
         print("connected", file=sys.stderr, flush=True)
-        await connection.receive(timeout=stay)
-        answer["closed"] = connection.close_code
+        said = await connection.receive(timeout=stay)
+        # The connection's own code is 1006 when our answer to the farewell finds nobody there any more.
+        answer["closed"] = said.data if said.type == aiohttp.WSMsgType.CLOSE else connection.close_code
     answer["again"] = (await _echo(session, url, origin=origin, text=text, stay=0.0))["body"]
     return answer
 
