@@ -118,7 +118,7 @@ def test_what_the_program_is_asked(tmp_path: Any) -> None:
     migrator = Migrator(manager, SETTINGS, run="run1")
     request = migrator.request(phase="after")
     assert (request["phase"], request["accept"], request["lock_timeout_ms"]) == ("after", ["a.1"], 500)
-    rehearsal = migrator.rehearsal()
+    rehearsal = migrator.rehearsal(scratch="/scratch")
     assert rehearsal["command"][-1] == "rehearse"
     assert rehearsal["environment"]["S"] == "hunter2-x"
     assert "hunter2" not in str(rehearsal["command"])
