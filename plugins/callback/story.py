@@ -128,6 +128,7 @@ class CallbackModule(CallbackBase):
 
     def _begin(self, task: Any) -> None:
         action = str(task.action).rpartition(".")[2]
+        self._holder.begin(action)
         name = "facts" if action in FACTS else str(task.get_name()).strip()
         role = "" if action in FACTS else outer_role(task)
         screens = action == "debug"

@@ -18,6 +18,7 @@ from ansible_collections.slipway.webapp.plugins.module_utils._files import read_
 from ansible_collections.slipway.webapp.plugins.module_utils._layout import Layout
 
 LABEL = "slipway.webapp"  # its value is the application
+_LOG_SIZE, _LOG_FILES = "50m", 5  # the engine's own options hold for its own driver only
 _TMP = "/tmp:rw,nosuid,nodev,size=256m"
 
 
@@ -52,6 +53,12 @@ class Options:
             *(("--read-only", "--tmpfs", _TMP) if self.read_only else ()),
             *(word for mount in self.mounts for word in ("--volume", mount)),
         ]
+
+    def log(self, name: str) -> list[str]:
+        """Where what it prints is kept, and no more than so much of it: the journal has limits of its own."""
+        bounds = ("--log-opt", f"max-size={_LOG_SIZE}", "--log-opt", f"max-file={_LOG_FILES}")
+        own = self.log_driver != "journald"
+        return ["--log-driver", self.log_driver, "--log-opt", f"tag={name}", *(bounds if own else ())]
 
 
 def read_options(layout: Layout) -> Options:
@@ -94,6 +101,7 @@ class Container:
             *("--name", self.name, "--user", f"{self.owner[0]}:{self.owner[1]}"),
             *(word for name, value in self.labels.items() for word in ("--label", f"{name}={value}")),
             *options.words(),
+            *options.log(self.name),
             *(word for path in self.readable for word in ("--volume", f"{path}:{path}:ro")),
             *(word for path in self.writable for word in ("--volume", f"{path}:{path}")),
             *(word for name, value in self.environment.items() for word in ("--env", f"{name}={value}")),

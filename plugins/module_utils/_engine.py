@@ -20,6 +20,7 @@ try:
 except ImportError as missing:
     PROBLEM = str(missing)
 
+_IN_USE = 409  # the engine's answer when a container still needs the image: the next run removes it
 _TIMEOUT = 600  # seconds for one answer; a pull answers all the time
 # What registries and the engine say, and what it means to people: the first that is found counts.
 _REASONS = (
@@ -74,8 +75,7 @@ class HostEngine:
                 found = client.images.get(reference)
         except docker.errors.ImageNotFound:
             return None
-        labels = (found.attrs.get("Config") or {}).get("Labels") or {}
-        return Image(architecture=found.attrs["Architecture"], labels=labels, size=int(found.attrs.get("Size", 0)))
+        return Image(architecture=found.attrs["Architecture"])
 
     def pull(self, reference: str, *, username: str = "", password: str = "") -> None:
         login = {"username": username, "password": password} if username else None
@@ -89,7 +89,11 @@ class HostEngine:
     def remove(self, reference: str) -> None:
         client = self._client
         with contextlib.suppress(docker.errors.ImageNotFound), _explained(f"{reference} could not be removed"):
-            client.images.remove(reference)
+            try:
+                client.images.remove(reference)
+            except docker.errors.APIError as error:
+                if error.status_code != _IN_USE:
+                    raise
 
 
 @contextlib.contextmanager

@@ -37,24 +37,23 @@ class Module(Protocol):
 _TIED = ("setpriv", "--pdeathsig", "KILL", "--")
 
 
-def home_of(user: str) -> str:
-    """A system user's home directory."""
+def _entry_of(user: str) -> pwd.struct_passwd:
     try:
-        return pwd.getpwnam(user).pw_dir
+        return pwd.getpwnam(user)
     except KeyError:
         raise SlipwayError(
             f"There is no user {user} on this host", next_step="run provision.yml for this host first"
         ) from None
+
+
+def home_of(user: str) -> str:
+    """A system user's home directory."""
+    return _entry_of(user).pw_dir
 
 
 def ids_of(user: str) -> tuple[int, int]:
     """The numbers of a system user and of its group."""
-    try:
-        entry = pwd.getpwnam(user)
-    except KeyError:
-        raise SlipwayError(
-            f"There is no user {user} on this host", next_step="run provision.yml for this host first"
-        ) from None
+    entry = _entry_of(user)
     return entry.pw_uid, entry.pw_gid
 
 

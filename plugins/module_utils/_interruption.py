@@ -12,6 +12,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 SETTLE = "slipway.webapp.settle"
+# Once one of these has begun, the run is more than a transaction: nobody ends it while a host may still be at it. The
+# lease expires, the timers of the hosts do their work, and what was begun is for the next command to finish.
+BEYOND = ("postgres_restore", "rotation")
 
 
 def ending(words: Sequence[str], *, playbooks: Sequence[str], run: str) -> list[str]:
@@ -27,11 +30,16 @@ def ending(words: Sequence[str], *, playbooks: Sequence[str], run: str) -> list[
 
 
 class Holder:
-    """Whether this run holds the lease of its environment, by what its modules return."""
+    """Whether this run holds the lease of its environment, and is one that settle can end."""
 
     def __init__(self) -> None:
         self._own = ""
-        self.run = ""  # its name while it holds the lease, else ''
+        self.run = ""  # its name while settle could end it, else ''
+
+    def begin(self, action: str) -> None:
+        """A task with the module ``action`` begins."""
+        if action in BEYOND:
+            self._own = self.run = ""
 
     def learn(self, action: str, result: Mapping[str, Any]) -> None:
         """One host's good result of the module ``action``."""
@@ -39,5 +47,5 @@ class Holder:
             self._own = str(result.get("run") or "")
         elif action == "lease":
             lease = result.get("lease")
-            held = isinstance(lease, Mapping) and lease.get("owner") == self._own
+            held = bool(self._own) and isinstance(lease, Mapping) and lease.get("owner") == self._own
             self.run = self._own if held else ""

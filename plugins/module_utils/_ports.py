@@ -114,11 +114,9 @@ class Systemd(Protocol):
 
 @dataclass(frozen=True)
 class Image:
-    """An image that the engine has: ``architecture`` as the engine says it, such as amd64; ``labels`` of its build."""
+    """An image that the engine has: ``architecture`` as the engine says it, such as amd64."""
 
     architecture: str
-    labels: Mapping[str, str]
-    size: int = 0
 
 
 class Engine(Protocol):

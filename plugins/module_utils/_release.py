@@ -142,4 +142,4 @@ def _build(state: State, wish: Wish, *, clean: bool = False) -> tuple[Step, ...]
 
 def needs_artifact(steps: Sequence[Step], wish: Wish) -> bool:
     """True when the plan cannot begin before somebody brings the artifact."""
-    return not wish.upload and not wish.image and any(step.name == "receive" for step in steps)
+    return not wish.upload and any(step.name == "receive" for step in steps)

@@ -12,7 +12,7 @@ from ansible_collections.slipway.webapp.plugins.module_utils._errors import Slip
 from ansible_collections.slipway.webapp.plugins.module_utils._mask import complaint
 from ansible_collections.slipway.webapp.plugins.module_utils._ports import Completed, Engine
 from ansible_collections.slipway.webapp.plugins.module_utils._release_build import Builder
-from ansible_collections.slipway.webapp.plugins.module_utils._runtime import Image
+from ansible_collections.slipway.webapp.plugins.module_utils._runtime import ImageRuntime
 
 # What the engine calls the machines that the kernel calls otherwise.
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm"}
@@ -48,7 +48,7 @@ class ImageBuilder(Builder):
         self._make_partial()
 
     def _python(self, words: Iterable[str], *, environment: dict[str, str]) -> Completed:
-        image = Image(self.layout, self.wish.release, self.wish.image)
+        image = ImageRuntime(self.layout, self.wish.release, self.wish.image)
         how = image.command(list(words), environment=environment, writable=[self.static])
         answer = self.ports.runner.run(
             how.words, environment=how.environment, user=how.user, cwd=how.cwd, timeout=self.wish.timeout

@@ -279,8 +279,9 @@ def _remove(layout: Layout, engine: Engine | None, step: Step) -> None:
     elif step.name == "venv":
         remove_tree(layout.venv(name))
     elif step.name == "image":
-        if engine is not None:
-            engine.remove(name)
+        if engine is None:
+            raise SlipwayError("No engine was given")  # a programming error: the module always gives one
+        engine.remove(name)
     else:
         os.unlink(layout.artifact(name) if step.name == "artifact" else layout.config_env(name))
 

@@ -44,7 +44,7 @@ class Runtime(Protocol):
 
 
 @dataclass(frozen=True)
-class Environment:
+class EnvironmentRuntime:
     """A virtual environment on the host."""
 
     layout: Layout
@@ -70,7 +70,7 @@ class Environment:
 
 
 @dataclass(frozen=True)
-class Image:
+class ImageRuntime:
     """An image, by its digest. Its working directory holds the code."""
 
     layout: Layout
@@ -100,5 +100,5 @@ def runtime_of(layout: Layout, release: str) -> Runtime:
     """The back end of a release, by what the host has recorded of it."""
     there = read_installed(layout, release)
     if there is not None and there.record is not None and there.record.image:
-        return Image(layout, release, there.record.image)
-    return Environment(layout, release)
+        return ImageRuntime(layout, release, there.record.image)
+    return EnvironmentRuntime(layout, release)

@@ -231,7 +231,6 @@ retained:
   returned: O(state=pruned)
 """
 
-import pwd
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -240,8 +239,7 @@ from ansible_collections.slipway.webapp.plugins.module_utils import _release_sta
 from ansible_collections.slipway.webapp.plugins.module_utils._archive import Limits
 from ansible_collections.slipway.webapp.plugins.module_utils._config import checked, merged
 from ansible_collections.slipway.webapp.plugins.module_utils._engine import HostEngine
-from ansible_collections.slipway.webapp.plugins.module_utils._errors import SlipwayError
-from ansible_collections.slipway.webapp.plugins.module_utils._host import HostClock, HostRunner, guarded
+from ansible_collections.slipway.webapp.plugins.module_utils._host import HostClock, HostRunner, guarded, ids_of
 from ansible_collections.slipway.webapp.plugins.module_utils._layout import Layout
 from ansible_collections.slipway.webapp.plugins.module_utils._release import Wish
 from ansible_collections.slipway.webapp.plugins.module_utils._release_build import Owner, Ports
@@ -277,13 +275,8 @@ def spec() -> dict[str, Any]:
 
 
 def owner_of(app: str) -> Owner:
-    try:
-        user = pwd.getpwnam(app)
-    except KeyError:
-        raise SlipwayError(
-            f"There is no user {app} on this host", next_step="run provision.yml for this host first"
-        ) from None
-    return Owner(name=app, uid=user.pw_uid, gid=user.pw_gid)
+    uid, gid = ids_of(app)
+    return Owner(name=app, uid=uid, gid=gid)
 
 
 def wish_of(given: dict[str, Any]) -> Wish:

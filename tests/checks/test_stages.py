@@ -95,3 +95,11 @@ def test_the_oldest_pair_is_not_skipped_in_silence(
 def test_agreed_skips_have_a_reason() -> None:
     agreed = yaml.safe_load((tools.ROOT / "tests" / "skips.yml").read_text()) or {}
     assert all(isinstance(reason, str) and reason for reason in agreed.values())
+
+
+def test_what_takes_long_is_left_out_of_stages_with_hosts_only() -> None:
+    for stage in stages.STAGES:
+        short = stages.without_long(stage)
+        assert (short != stage) == (stage.group == stages.HOSTS_GROUP), stage.name
+        assert short.options.count("-m") <= 1, "pytest listens to the last one only"
+    assert any(stages.without_long(stage).options[-2:] == ("-m", "not long") for stage in stages.STAGES)

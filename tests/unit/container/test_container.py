@@ -67,6 +67,15 @@ def test_limits_can_be_relaxed(layout: Layout) -> None:
     assert "/a:/a" in pairs(words, "--volume")
 
 
+@pytest.mark.parametrize(("driver", "bounds"), [("journald", []), ("local", ["50m", "5"]), ("json-file", ["50m", "5"])])
+def test_what_is_printed_is_bounded(layout: Layout, driver: str, bounds: list[str]) -> None:
+    words = arguments(web(layout), log_driver=driver)
+    options = dict(option.split("=") for option in pairs(words, "--log-opt"))
+    assert pairs(words, "--log-driver") == [driver]
+    assert options.pop("tag") == "shop-web-blue"
+    assert list(options.values()) == bounds
+
+
 def test_no_more_cores_than_there_are(layout: Layout) -> None:
     (cores,) = pairs(arguments(web(layout), cpus=1000.0), "--cpus")
     assert float(cores) == os.cpu_count()

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from ansible_collections.slipway.webapp.plugins.module_utils._interruption import Holder, ending
-from tests.unit.ansible_runs import local, prepared
+from ansible_collections.slipway.webapp.plugins.module_utils._interruption import BEYOND, Holder, ending
+from tests.unit.ansible_runs import ROOT, local, prepared
 
 
 @pytest.mark.parametrize(
@@ -44,11 +45,35 @@ OURS: dict[str, Any] = {"lease": {"owner": "R"}}
         ([("preflight", {"run": "R"}), ("lease", {"lease": {"owner": "S"}})], ""),
     ],
 )
-def test_whether_the_run_holds_the_lease(results: list[tuple[str, dict[str, Any]]], held: str) -> None:
+def test_whether_settle_can_end_the_run(results: list[tuple[str, dict[str, Any]]], held: str) -> None:
     holder = Holder()
     for action, result in results:
         holder.learn(action, result)
     assert holder.run == held
+
+
+@pytest.mark.parametrize("action", BEYOND)
+def test_a_run_that_does_more_than_settle_knows_is_left_alone(action: str) -> None:
+    holder = Holder()
+    holder.learn("preflight", {"run": "R"})
+    holder.learn("lease", OURS)
+    holder.begin("slot")
+    assert holder.run == "R"
+    holder.begin(action)
+    holder.learn("lease", OURS)
+    assert holder.run == ""
+
+
+def test_settle_is_given_what_every_run_with_a_lease_accepts() -> None:
+    """It is called with their arguments, and preflight refuses what a playbook does not read."""
+    accepts = {}
+    for path in (ROOT / "playbooks").glob("*.yml"):
+        if "state: held" in path.read_text() or path.stem == "settle":
+            tasks = yaml.safe_load(path.read_text())[0]["tasks"]
+            (preflight,) = [task["slipway.webapp.preflight"] for task in tasks if "slipway.webapp.preflight" in task]
+            accepts[path.stem] = set(preflight["accepts"])
+    assert {"deploy", "rollback", "restart", "restore", "settle"} == set(accepts)
+    assert set().union(*accepts.values()) == accepts["settle"]
 
 
 ACTION = """

@@ -15,7 +15,6 @@ import select
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from types import FrameType
@@ -64,10 +63,7 @@ class Supervisor:
         )
         self.remove()
         with self._ear(user.pw_gid) as ear:
-            options = read_options(self.layout)
-            log = ("--log-driver", options.log_driver)
-            tag = ("--log-opt", f"tag={self.name}") if options.log_driver != "none" else ()
-            self._docker("create", *log, *tag, *container.arguments(options))
+            self._docker("create", *container.arguments(read_options(self.layout)))
             signal.signal(signal.SIGTERM, self._stop)
             self._docker("start", self.name)
             return self._watch(ear)
@@ -115,16 +111,18 @@ class Supervisor:
                 self._stopping = None
                 self._stop(signal.SIGTERM, None)
             if waiting.poll() is not None:
-                said = (waiting.stdout.read() if waiting.stdout else b"").strip()
-                if waiting.returncode == 0 and said.isdigit():
+                said, why = waiting.communicate()
+                if waiting.returncode == 0 and said.strip().isdigit():
                     return self._ended(int(said))
+                if b"No such container" in why:  # somebody has removed it: systemd starts another one
+                    return 0 if self._stopping else 1
                 # The engine is away. With live-restore the container runs on; without, it is told when it is back.
                 time.sleep(1)
                 waiting = self._wait()
 
     def _wait(self) -> subprocess.Popen[bytes]:
         words = ["docker", "wait", self.name]
-        return subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        return subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
     def _ended(self, code: int) -> int:
         asked = self._stopping is not None
@@ -153,4 +151,3 @@ class Supervisor:
                 found=(done.stderr or done.stdout).strip(),
                 next_step="journalctl -u docker on this host; docker info",
             )
-        sys.stdout.flush()
