@@ -145,6 +145,7 @@ class Started:
         self._log = log
         self._began = began
         self._clock = clock
+        self._ended: Run | None = None
 
     @property
     def running(self) -> bool:
@@ -164,7 +165,12 @@ class Started:
         os.killpg(self._process.pid, signal.SIGKILL)
 
     def wait(self, *, limit: float = LIMIT_SECONDS) -> Run:
-        """Wait for its end; kill it when the limit has passed."""
+        """Wait for its end; kill it when the limit has passed. Whoever asks again gets the same answer."""
+        if self._ended is None:
+            self._ended = self._wait(limit)
+        return self._ended
+
+    def _wait(self, limit: float) -> Run:
         try:
             code = self._process.wait(timeout=limit)
         except subprocess.TimeoutExpired:

@@ -3,22 +3,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.faults import steps
+from tests.faults.hook import Stopped
 from tests.integration.conftest import MakeSite
 from tests.integration.controller import Started
 from tests.integration.site import Site
 
-# By the clock: on a machine that is busy with other tests, the traffic moves before the tasks have begun.
 pytestmark = pytest.mark.long
 APP = "errands"
-LONG = 30  # seconds; more than a deploy needs from its gate to its commit
+LONG = 30  # seconds; more than a deploy needs from its switch to its commit
 DROP_IN = f"/run/systemd/system/{APP}-worker@.service.d"
 PATIENCE = 120  # seconds
 
@@ -82,17 +84,25 @@ def all_done_once(site: Site, batch: str) -> dict[str, int]:
     return jobs
 
 
-def deploy_with_tasks(site: Site, tree: Path, *wanted: tuple[int, float]) -> tuple[list[str], Started]:
-    """Begin a deploy, ask for tasks when all is ready for the switch, and wait for the switch; their batches."""
+@contextlib.contextmanager
+def deploy_with_tasks(site: Site, tree: Path, *wanted: tuple[int, float]) -> Iterator[tuple[list[str], Started]]:
+    """A deploy whose traffic has just moved, while the old worker does what it has begun of the first batch wanted.
+
+    It is stopped in front of its switch until they have begun, so that the machine may be as slow as it likes.
+    """
     (new,) = {"blue", "green"} - set(site.host.look(APP)["route"])
     site.host.sh(f"systemctl stop '{APP}-*@{new}.service'")  # it was warm
-    started = site.start("deploy", webapp_source=str(tree))
-    while site.host.look(APP)["slots"][new]["processes"]["web"]["active"] == "inactive":
-        assert started.running, started.wait().output[-6000:]
-    batches = [enqueue(site, count=count, seconds=seconds) for count, seconds in wanted]
-    while set(site.host.look(APP)["route"]) != {new}:
-        assert started.running, started.wait().output[-6000:]
-    return batches, started
+    run = Stopped(site, "deploy", step=steps.BY_NAME["switch_1"], settings={"webapp_source": str(tree)})
+    try:
+        assert run.reach(limit=PATIENCE), run.started.wait().output[-6000:]
+        batches = [enqueue(site, count=count, seconds=seconds) for count, seconds in wanted]
+        until(lambda: begun(site, batches[0]) == wanted[0][0], "the old worker has begun them")
+        run.go_on()
+        while set(site.host.look(APP)["route"]) != {new}:
+            assert run.running, run.started.wait().output[-6000:]
+        yield batches, run.started
+    finally:
+        run.end()
 
 
 def slots_of(site: Site, batch: str) -> list[str]:
@@ -104,9 +114,10 @@ def slots_of(site: Site, batch: str) -> list[str]:
 def test_tasks_are_done_once_across_a_deploy_and_a_rollback(errands: Site, tell: Callable[[str], None]) -> None:
     old = errands.live().slot
     worker = process_id(errands, "worker", old)
-    (long, short), started = deploy_with_tasks(errands, errands.sources.tree(release=2), (2, LONG), (200, 0.2))
-    assert slots_of(errands, long) == [old] * 2, "the old worker has begun them"
-    started.wait().ended(0)
+    tree = errands.sources.tree(release=2)
+    with deploy_with_tasks(errands, tree, (2, LONG), (200, 0.2)) as ((long, short), started):
+        assert slots_of(errands, long) == [old] * 2
+        started.wait().ended(0)
     new = errands.live().slot
     assert says(errands, old).startswith("rests"), says(errands, old)
     back = errands.play("rollback").ended(0)
@@ -129,9 +140,10 @@ def test_a_migration_that_waits_waits_for_the_last_task_too(errands: Site, tell:
     )
     errands.host.sh("systemctl daemon-reload")
     old = errands.live().slot
-    (batch,), started = deploy_with_tasks(errands, errands.sources.tree(fault="dropping-migration"), (1, LONG))
-    assert slots_of(errands, batch) == [old], "the old worker has begun it"
-    run = started.wait().ended(0)
+    tree = errands.sources.tree(fault="dropping-migration")
+    with deploy_with_tasks(errands, tree, (1, LONG)) as ((batch,), started):
+        assert slots_of(errands, batch) == [old]
+        run = started.wait().ended(0)
     assert errands.host.look(APP)["slots"][old]["processes"]["worker"]["active"] == "inactive"
     assert report(errands, batch)["jobs"]["unfinished"] == 0, "nobody gave it back"
     jobs = all_done_once(errands, batch)
@@ -148,12 +160,12 @@ def test_a_migration_that_waits_waits_for_the_last_task_too(errands: Site, tell:
 def test_what_still_runs_at_the_deadline_is_given_back(errands: Site, tell: Callable[[str], None]) -> None:
     errands.host.sh(f"rm -r {DROP_IN}; systemctl daemon-reload")
     old = errands.live().slot
-    (batch,), started = deploy_with_tasks(errands, errands.sources.tree(), (2, LONG))
-    assert slots_of(errands, batch) == [old] * 2, "the old worker has begun them"
-    began = time.monotonic()
-    errands.host.sh(f"systemctl stop {APP}-worker@{old}")
-    took = time.monotonic() - began
-    started.wait().ended(0)
+    with deploy_with_tasks(errands, errands.sources.tree(), (2, LONG)) as ((batch,), started):
+        assert slots_of(errands, batch) == [old] * 2
+        began = time.monotonic()
+        errands.host.sh(f"systemctl stop {APP}-worker@{old}")
+        took = time.monotonic() - began
+        started.wait().ended(0)
     until(lambda: report(errands, batch)["jobs"]["unfinished"] == 0, "the tasks are done by the new worker")
     jobs = report(errands, batch)["jobs"]
     assert (jobs["finished"], jobs["doubled"], jobs["begun_twice"]) == (2, 0, 2), jobs
