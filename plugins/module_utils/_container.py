@@ -47,7 +47,8 @@ class Options:
         # More cores than there are is refused by the engine.
         cores = min(self.cpus, os.cpu_count() or 1) if self.cpus else 0
         return [
-            *("--network", self.network, "--restart", "no", "--init"),
+            # An image's own health check asks a port, as a rule, where there is none; units and gates know better.
+            *("--network", self.network, "--restart", "no", "--init", "--no-healthcheck"),
             *("--cap-drop", "ALL", "--security-opt", "no-new-privileges"),
             *(word for name in self.capabilities for word in ("--cap-add", name)),
             *(("--memory", self.memory) if self.memory else ()),

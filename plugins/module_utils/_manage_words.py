@@ -14,8 +14,8 @@ from typing import Any
 from ansible_collections.slipway.webapp.plugins.module_utils._errors import SlipwayError
 
 _EXAMPLE = "a management command and its words, such as clearsessions, or [shell, -c, 'print(1)']"
-# What asks somebody at a terminal, and the words with which it asks nobody. Without a terminal some of them end well and
-# have done nothing.
+# What asks somebody at a terminal, and the words with which it asks nobody. Without a terminal some of them end well
+# and have done nothing.
 _ASKS: dict[str, tuple[str, ...]] = {
     "shell": ("-c", "--command"),
     "shell_plus": ("-c", "--command"),
@@ -45,7 +45,7 @@ def _from_json(text: str) -> Any:
         return json.loads(text)
     except ValueError as error:
         raise SlipwayError(
-            "The command cannot be read", found=f"{text!r}: {error}", expected='the JSON of a list: ["shell", "-c", "..."]'
+            "The command cannot be read", found=f"{text!r}: {error}", expected='a list as JSON: ["shell", "-c", "..."]'
         ) from error
 
 

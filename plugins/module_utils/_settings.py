@@ -216,8 +216,8 @@ def check_names(host: Host, *, known: Iterable[str], extra: Iterable[str], accep
     """Names that nobody reads.
 
     Every unknown ``webapp_`` name is refused. Any other name is refused when it is a slip of the pen away from a
-    setting, or, given by ``-e``, from a variable that the playbook reads (``accepted``). Of ``-e why=two words`` Ansible
-    takes the first word as the value, and the second for nothing: that is refused, too.
+    setting, or, given by ``-e``, from a variable that the playbook reads (``accepted``). Of ``-e why=two words``
+    Ansible takes the first word as the value, and the second for nothing: that is refused, too.
     """
     names = frozenset(known)
     options = frozenset(accepted)
