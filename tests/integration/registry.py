@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from tests.integration.host import Host
 
 USER, PASSWORD = "ci", "registry-planted-81c2"
+# Of the password, as `htpasswd -B` writes it.
+_HASH = "$2b$08$abcdefghijklmnopqrstuuZ/ppUYghH0taB.rIYgmHcOxSGzG1ZJe"
 # On loopback the engine speaks HTTP; a registry with TLS is in the scenario docker_host.
 ADDRESS = "127.0.0.1:5000"
 BASE = "base:1"
@@ -26,8 +28,7 @@ set -e
 DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends docker-registry >/dev/null
 cat >/etc/docker/registry/config.yml <<'END'
 {_CONFIG}END
-# With bcrypt, which the registry insists on; Perl is on every Debian.
-perl -e 'print "{USER}:", crypt("{PASSWORD}", "\\$2b\\$08\\$abcdefghijklmnopqrstuu"), "\\n"' >/etc/docker/registry/htpasswd
+echo '{USER}:{_HASH}' >/etc/docker/registry/htpasswd
 systemctl restart docker-registry
 """
 _IMPORT = f"""
