@@ -125,6 +125,15 @@ def has(site: Site, image: str) -> bool:
     return site.host.try_sh(f"docker image inspect {image}")[0] == 0
 
 
+@pytest.fixture(scope="module")
+def further(crate: Site, images: list[str]) -> list[str]:
+    """Three more releases, whose images only the registry has."""
+    assert images
+    found = [build(crate, crate.sources.tree(release=2)) for _number in range(3)]
+    forget(crate, *found)
+    return found
+
+
 def registry_gone(site: Site) -> dict[str, Any]:
     Registry(site.host).stop()
     return {"webapp_source": NOBODY}
@@ -256,11 +265,9 @@ def test_the_health_check_of_our_image(crate: Site, images: list[str]) -> None:
             crate.host.sh("docker rm --force by-hand")
 
 
-@pytest.mark.usefixtures("images")
-def test_no_room_for_an_image(crate: Site, tell: Callable[[str], None]) -> None:
+def test_no_room_for_an_image(crate: Site, further: list[str], tell: Callable[[str], None]) -> None:
     """What is pulled is written below the engine's directory first; here is room for one page."""
-    live, image = crate.live(), build(crate, crate.sources.tree(release=2))
-    forget(crate, image)
+    live, image = crate.live(), further[0]
     crate.host.sh("mkdir -p /var/lib/docker/tmp && mount -t tmpfs -o size=4k small /var/lib/docker/tmp")
     try:
         run, report = under_load(crate, lambda: deploy(crate, image))
@@ -282,12 +289,16 @@ KILL = (
 )
 
 
-@pytest.mark.usefixtures("images")
-@pytest.mark.parametrize("step", ["stage", "start"])
-def test_the_engine_is_stopped_in_the_middle(crate: Site, step: str, tell: Callable[[str], None]) -> None:
-    live, image = crate.live(), build(crate, crate.sources.tree(release=2))
+@pytest.mark.parametrize(
+    ("number", "path"),
+    [(1, f"/srv/{APP}/releases/*.partial"), (0, f"/var/lib/slipway/{APP}/pending.json")],
+    ids=["stage", "start"],
+)
+def test_the_engine_is_stopped_in_the_middle(
+    crate: Site, further: list[str], number: int, path: str, tell: Callable[[str], None]
+) -> None:
+    live, image = crate.live(), further[number]
     crate.host.sh("systemctl reset-failed 'engine-*' 2>/dev/null || true")
-    path = {"stage": f"/srv/{APP}/releases/*.partial", "start": f"/var/lib/slipway/{APP}/pending.json"}[step]
     crate.host.sh(f"systemd-run --quiet --collect --unit=engine-killer sh -c '{KILL.format(path=path)}'")
     try:
         run, report = under_load(crate, lambda: deploy(crate, image, webapp_health_deadline=30))
@@ -306,14 +317,12 @@ def test_the_engine_is_stopped_in_the_middle(crate: Site, step: str, tell: Calla
     tell(f"sent={report.sent} answered={report.answered} failed={report.failed}; {live.release} served on")
 
 
-def test_images_that_nobody_needs_are_removed(crate: Site) -> None:
-    images = [build(crate, crate.sources.tree(release=2)) for _number in range(3)]
-    forget(crate, *images)
-    for image in images:
+def test_images_that_nobody_needs_are_removed(crate: Site, further: list[str]) -> None:
+    for image in further:
         deploy(crate, image, webapp_retain=1).ended(0)
     live = crate.live()
-    assert [has(crate, image) for image in images] == [False, True, True]
-    assert containers(crate)[f"{APP}-web-{live.slot}"]["Config"]["Image"] == images[2]
+    assert [has(crate, image) for image in further] == [False, True, True]
+    assert containers(crate)[f"{APP}-web-{live.slot}"]["Config"]["Image"] == further[2]
     crate.play("rollback").ended(0)
-    assert containers(crate)[f"{APP}-web-{crate.live().slot}"]["Config"]["Image"] == images[1]
-    assert has(crate, images[2])
+    assert containers(crate)[f"{APP}-web-{crate.live().slot}"]["Config"]["Image"] == further[1]
+    assert has(crate, further[2])
