@@ -253,7 +253,7 @@ def test_the_health_check_of_our_image(crate: Site, images: list[str]) -> None:
     for name, told in containers(crate).items():
         assert told["Config"]["Healthcheck"]["Test"] == ["NONE"], name
     words = "--rm --detach --name by-hand --network host --read-only --health-interval 1s"
-    for more, wanted in (("--env PORT=8123", "healthy"), ("--env PORT=8124 --health-start-period 0s", "unhealthy")):
+    for more, wanted in (("--env PORT=8123", "healthy"), ("--env PORT=8124 --health-start-period 1s", "unhealthy")):
         crate.host.sh(f'docker run {words} {more} --entrypoint python {images[0]} -c "{SERVER}"')
         try:
             began, state = time.monotonic(), ""
