@@ -6,11 +6,8 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-import pytest
-
-pytest.importorskip("docker")
-
 import docker.errors
+import pytest
 
 from ansible_collections.slipway.webapp.plugins.module_utils._engine import HostEngine
 from ansible_collections.slipway.webapp.plugins.module_utils._errors import SlipwayError
