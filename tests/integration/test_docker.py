@@ -291,7 +291,7 @@ KILL = (
 
 @pytest.mark.parametrize(
     ("number", "path"),
-    [(1, f"/srv/{APP}/releases/*.partial"), (0, f"/var/lib/slipway/{APP}/pending.json")],
+    [(1, f"/srv/{APP}/releases/*.partial"), (2, f"/var/lib/slipway/{APP}/pending.json")],
     ids=["stage", "start"],
 )
 def test_the_engine_is_stopped_in_the_middle(
