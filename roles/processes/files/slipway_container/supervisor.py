@@ -29,6 +29,7 @@ LOOK_EVERY = 0.2  # seconds
 LAST_LINES = "30"
 # Longer than any unit waits for its process to stop: systemd's patience counts, not the engine's.
 PATIENCE = 24 * 3600
+ANSWERS_WITHIN = 20.0  # seconds in which an engine that is there has taken a container away
 TELLS_WITHIN = 5.0  # seconds after its process has ended in which the engine says how, if it is there
 
 
@@ -80,10 +81,13 @@ class Supervisor:
         return {name: value for name, value in os.environ.items() if name.startswith("SLIPWAY_") and name not in own}
 
     def remove(self) -> int:
-        """Take away the container that an earlier run has left, if there is one."""
-        subprocess.run(
-            ["docker", "rm", "--force", self.name], stdin=subprocess.DEVNULL, capture_output=True, check=False
-        )
+        """Take away the container that an earlier run has left, if there is one, and if the engine answers.
+
+        A unit that is being stopped must not wait for it: the next start takes it away.
+        """
+        words = ["docker", "rm", "--force", self.name]
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=ANSWERS_WITHIN)
         return 0
 
     @contextlib.contextmanager
