@@ -8,6 +8,7 @@ By the engine's command line: it passes standard input, output and the exit code
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -20,6 +21,8 @@ from ansible_collections.slipway.webapp.plugins.module_utils._layout import Layo
 LABEL = "slipway.webapp"  # its value is the application
 _LOG_SIZE, _LOG_FILES = "50m", 5  # the engine's own options hold for its own driver only
 _TMP = "/tmp:rw,nosuid,nodev,size=256m"
+# Seconds that a container for one command outlives the patience of the client that waits for it.
+_LONGER = 30
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,8 @@ class Options:
         # More cores than there are is refused by the engine.
         cores = min(self.cpus, os.cpu_count() or 1) if self.cpus else 0
         return [
-            *("--network", self.network, "--restart", "no", "--init"),
+            # An image's own health check asks a port, as a rule, where there is none; units and gates know better.
+            *("--network", self.network, "--restart", "no", "--init", "--no-healthcheck"),
             *("--cap-drop", "ALL", "--security-opt", "no-new-privileges"),
             *(word for name in self.capabilities for word in ("--cap-add", name)),
             *(("--memory", self.memory) if self.memory else ()),
@@ -155,14 +159,19 @@ def once(
     owner: tuple[int, int],
     words: Sequence[str],
     environment: Mapping[str, str],
+    seconds: float,
     writable: Sequence[str] = (),
 ) -> Container:
-    """A container for one command, such as a migration. Its variables are those of the client's own environment."""
+    """A container for one command, such as a migration. Its variables are those of the client's own environment.
+
+    The engine goes on with it when its client was killed, so it has a deadline inside: some time after the ``seconds``
+    that the client waits.
+    """
     return Container(
         name=name,
         image=image,
         owner=owner,
-        words=words,
+        words=["python", layout.container_program, "once", str(math.ceil(seconds) + _LONGER), *words],
         labels={LABEL: layout.app},
         inherited=sorted(environment),
         readable=[layout.library, layout.home],

@@ -79,12 +79,15 @@ class HostEngine:
 
     def pull(self, reference: str, *, username: str = "", password: str = "") -> None:
         login = {"username": username, "password": password} if username else None
-        client = self._client
+        client, summary = self._client, f"{reference} could not be pulled"
         try:
-            with _explained(f"{reference} could not be pulled"):
-                client.images.pull(reference, auth_config=login)
+            with _explained(summary):
+                # What fails once the first layer has begun is said in the stream, under a status that is good.
+                for event in client.api.pull(reference, stream=True, decode=True, auth_config=login):
+                    if event.get("error"):
+                        raise _reason(summary, str(event["error"]))
         except docker.errors.ImageNotFound as error:
-            raise _reason(f"{reference} could not be pulled", str(error.explanation or error)) from error
+            raise _reason(summary, str(error.explanation or error)) from error
 
     def remove(self, reference: str) -> None:
         client = self._client

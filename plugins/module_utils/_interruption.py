@@ -14,7 +14,7 @@ from typing import Any
 SETTLE = "slipway.webapp.settle"
 # Once one of these has begun, the run is more than a transaction: nobody ends it while a host may still be at it. The
 # lease expires, the timers of the hosts do their work, and what was begun is for the next command to finish.
-BEYOND = ("postgres_restore", "rotation")
+BEYOND = ("postgres_restore", "rotation", "manage")
 
 
 def ending(words: Sequence[str], *, playbooks: Sequence[str], run: str) -> list[str]:

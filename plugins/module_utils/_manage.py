@@ -16,6 +16,7 @@ from ansible_collections.slipway.webapp.plugins.module_utils._config import merg
 from ansible_collections.slipway.webapp.plugins.module_utils._errors import SlipwayError
 from ansible_collections.slipway.webapp.plugins.module_utils._files import read_text
 from ansible_collections.slipway.webapp.plugins.module_utils._layout import Layout
+from ansible_collections.slipway.webapp.plugins.module_utils._manage_words import refuse
 from ansible_collections.slipway.webapp.plugins.module_utils._mask import complaint, mask
 from ansible_collections.slipway.webapp.plugins.module_utils._ports import Completed, Runner
 from ansible_collections.slipway.webapp.plugins.module_utils._runtime import Runtime, runtime_of
@@ -56,7 +57,7 @@ class Manager:
 
     def run(self, command: Sequence[str]) -> Completed:
         """One command, its output masked and cut to its end."""
-        how = self.runtime.command(["manage.py", *command], environment=self.variables())
+        how = self.runtime.command(["manage.py", *command], environment=self.variables(), seconds=self.timeout)
         answer = self.runner.run(
             how.words, environment=how.environment, user=how.user, cwd=how.cwd, timeout=self.timeout
         )
@@ -126,7 +127,8 @@ def _live(layout: Layout) -> Assignment:
 def manage(
     manager: Manager, *, command: Sequence[str], unless: Sequence[str], check_mode: bool = False
 ) -> dict[str, Any]:
-    """Run the command if it is needed; a module's result."""
+    """Run the command if it is needed; a module's result. What cannot be run here is refused, also in check mode."""
+    refuse(command)
     said = f"Run manage.py {' '.join(command)}"
     result = {"release": manager.release, "rc": 0, "stdout": "", "stderr": "", "changed": True, "actions": [said]}
     result["diff"] = {"before": "", "after": f"{said}\n"}

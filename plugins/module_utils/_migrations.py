@@ -68,7 +68,9 @@ class Migrator:
                 next_step="build the release first with slipway.webapp.release",
             )
         words = [os.path.join(manager.layout.library, "slipway-migrate")]
-        how = manager.runtime.command(words, environment=manager.variables(), writable=writable)
+        how = manager.runtime.command(
+            words, environment=manager.variables(), seconds=manager.timeout, writable=writable
+        )
         return Program(
             runner=manager.runner,
             words=how.words,

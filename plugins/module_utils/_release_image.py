@@ -49,7 +49,7 @@ class ImageBuilder(Builder):
 
     def _python(self, words: Iterable[str], *, environment: dict[str, str]) -> Completed:
         image = ImageRuntime(self.layout, self.wish.release, self.wish.image)
-        how = image.command(list(words), environment=environment, writable=[self.static])
+        how = image.command(list(words), environment=environment, seconds=self.wish.timeout, writable=[self.static])
         answer = self.ports.runner.run(
             how.words, environment=how.environment, user=how.user, cwd=how.cwd, timeout=self.wish.timeout
         )

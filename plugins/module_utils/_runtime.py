@@ -39,8 +39,13 @@ class Runtime(Protocol):
     def problem(self, needs: Sequence[str]) -> str:
         """Why it cannot be run here, or ''. ``needs`` are files of its code."""
 
-    def command(self, words: Sequence[str], *, environment: Mapping[str, str], writable: Sequence[str] = ()) -> Command:
-        """Its Python with these words, among its code. ``writable`` are directories besides the shared one."""
+    def command(
+        self, words: Sequence[str], *, environment: Mapping[str, str], seconds: float, writable: Sequence[str] = ()
+    ) -> Command:
+        """Its Python with these words, among its code. ``writable`` are directories besides the shared one.
+
+        ``seconds`` is how long whoever runs it waits for it. Nothing of it runs on for long when that one is gone.
+        """
 
 
 @dataclass(frozen=True)
@@ -60,8 +65,11 @@ class EnvironmentRuntime:
                 return f"no {self.here}/{needed}"
         return ""
 
-    def command(self, words: Sequence[str], *, environment: Mapping[str, str], writable: Sequence[str] = ()) -> Command:
+    def command(
+        self, words: Sequence[str], *, environment: Mapping[str, str], seconds: float, writable: Sequence[str] = ()
+    ) -> Command:
         del writable  # the user's own rights decide
+        del seconds  # it dies with the one that started it
         python = os.path.join(self.here, "venv", "bin", "python")
         path = f"{os.path.dirname(python)}:{CLEAN_PATH}"
         return Command(
@@ -82,7 +90,9 @@ class ImageRuntime:
         there = os.path.exists(self.layout.container_options)
         return "" if there else f"no {self.layout.container_options}"
 
-    def command(self, words: Sequence[str], *, environment: Mapping[str, str], writable: Sequence[str] = ()) -> Command:
+    def command(
+        self, words: Sequence[str], *, environment: Mapping[str, str], seconds: float, writable: Sequence[str] = ()
+    ) -> Command:
         container = _container.once(
             self.layout,
             image=self.reference,
@@ -90,6 +100,7 @@ class ImageRuntime:
             owner=ids_of(self.layout.app),
             words=["python", *words],
             environment=environment,
+            seconds=seconds,
             writable=writable,
         )
         arguments = container.arguments(_container.read_options(self.layout))

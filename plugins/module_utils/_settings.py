@@ -207,11 +207,17 @@ def _follows(reason: str, host: Host, settings: Mapping[str, Setting]) -> bool:
     return missing in settings and settings[missing].required and missing not in host.values
 
 
+# Where Ansible puts the words of -e that have no `=`, and what to type instead.
+RAW = "_raw_params"
+WORDS_OF_E = """a value with blanks in quotes that reach Ansible: -e 'why="two words"'"""
+
+
 def check_names(host: Host, *, known: Iterable[str], extra: Iterable[str], accepted: Iterable[str]) -> list[Problem]:
     """Names that nobody reads.
 
     Every unknown ``webapp_`` name is refused. Any other name is refused when it is a slip of the pen away from a
-    setting, or, given by ``-e``, from a variable that the playbook reads (``accepted``).
+    setting, or, given by ``-e``, from a variable that the playbook reads (``accepted``). Of ``-e why=two words``
+    Ansible takes the first word as the value, and the second for nothing: that is refused, too.
     """
     names = frozenset(known)
     options = frozenset(accepted)
@@ -224,7 +230,9 @@ def check_names(host: Host, *, known: Iterable[str], extra: Iterable[str], accep
             expected = "a name that exists" + did_you_mean(name, names, cutoff=0.9)
             problems.append(Problem(name, "a name that nobody reads", expected, host.name))
     for name in sorted(frozenset(extra) - names - options):
-        if not name.startswith(PREFIX) and difflib.get_close_matches(name, options, n=1, cutoff=0.75):
+        if name == RAW or not name.isidentifier():
+            problems.append(Problem("", "words of -e that belong to no name", WORDS_OF_E))
+        elif not name.startswith(PREFIX) and difflib.get_close_matches(name, options, n=1, cutoff=0.75):
             hint = did_you_mean(name, options, cutoff=0.75)
             problems.append(Problem(name, "-e with a name that nobody reads", "a name that exists" + hint))
     return problems

@@ -17,6 +17,8 @@ from ansible_collections.slipway.webapp.plugins.module_utils._settings_analysis 
 from ansible_collections.slipway.webapp.plugins.module_utils._settings_database import RULES as DATABASE_RULES
 from ansible_collections.slipway.webapp.plugins.module_utils._settings_database import check_database
 from ansible_collections.slipway.webapp.plugins.module_utils._settings_rollout import check_rollout
+from ansible_collections.slipway.webapp.plugins.module_utils._settings_scan import RULES as SCAN_RULES
+from ansible_collections.slipway.webapp.plugins.module_utils._settings_scan import check_scan
 from ansible_collections.slipway.webapp.plugins.module_utils._settings_smoke import RULES as SMOKE_RULES
 from ansible_collections.slipway.webapp.plugins.module_utils._settings_smoke import check_smoke
 
@@ -177,6 +179,7 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "webapp_database_user": (_matches(r"[a-z_][a-z0-9_-]{0,62}"), "a name of lower-case letters, digits, _ and -"),
     **DATABASE_RULES,
     **ANALYSIS_RULES,
+    **SCAN_RULES,
     **SMOKE_RULES,
 }
 
@@ -196,6 +199,7 @@ def check_rules(values: Mapping[str, Any], *, host: str) -> list[Problem]:
         check_database,
         check_rollout,
         check_analysis,
+        check_scan,
         check_smoke,
     )
     for check in checks:

@@ -33,10 +33,12 @@ options:
     description: The environment variables that are secret.
     type: dict
   command:
-    description: The words after C(manage.py). They are visible in the host's list of processes, so they hold no
-      secrets.
-    type: list
-    elements: str
+    description:
+      - The words after C(manage.py), as a list, or as one text that is split as a shell does.
+      - They are visible in the host's list of processes, so they hold no secrets.
+      - What asks at a terminal is refused (C(shell) and C(dbshell) without C(-c), C(createsuperuser) without
+        C(--noinput)), and what never ends, and C(migrate), unless with C(--plan) or C(--check).
+    type: raw
     required: true
   unless:
     description: Another command, which changes nothing. When it exits with 0 there is nothing to do.
@@ -63,6 +65,11 @@ EXAMPLES = r"""
   slipway.webapp.manage:
     app: shop
     command: [clearsessions]
+
+- name: Count with the live release
+  slipway.webapp.manage:
+    app: shop
+    command: shell -c 'from shop.models import Order; print(Order.objects.count())'
 """
 
 RETURN = r"""
@@ -101,6 +108,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.slipway.webapp.plugins.module_utils import _manage
 from ansible_collections.slipway.webapp.plugins.module_utils._host import HostRunner, guarded
 from ansible_collections.slipway.webapp.plugins.module_utils._layout import Layout
+from ansible_collections.slipway.webapp.plugins.module_utils._manage_words import words_of
 
 
 def spec() -> dict[str, Any]:
@@ -110,7 +118,7 @@ def spec() -> dict[str, Any]:
         "config": {"type": "str"},
         "environment": {"type": "dict"},
         "secrets": {"type": "dict", "no_log": True},
-        "command": {"type": "list", "elements": "str", "required": True},
+        "command": {"type": "raw", "required": True},
         "unless": {"type": "list", "elements": "str"},
         "timeout": {"type": "int", "default": 900},
     }
@@ -118,8 +126,9 @@ def spec() -> dict[str, Any]:
 
 def run(module: AnsibleModule) -> dict[str, Any]:
     given, layout = module.params, Layout(module.params["app"])
+    command = words_of(given["command"])
     manager = _manage.manager_of(layout, HostRunner(module), given)
-    return _manage.manage(manager, command=given["command"], unless=given["unless"] or [], check_mode=module.check_mode)
+    return _manage.manage(manager, command=command, unless=given["unless"] or [], check_mode=module.check_mode)
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Measure: floor, deploy, no-op and rollback on one host; deploys to 1, 2, 4 and 8 hosts, and the way back of the
-largest fleet; many deploys and rollbacks in a row under load. Print ratios and counts.
+largest fleet; many deploys and rollbacks in a row under load; the first four with containers. Print ratios and counts.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tests.bench import fleet, measure
+from tests.bench import containers, fleet, measure
 from tests.load import LoadGenerator
 from tests.load.options import LONGEST_SECONDS
 
@@ -29,6 +29,9 @@ BUDGETS = {
     "switch_ms": 5.0,
     "invocations_per_host": 15,
     "load_failed": 0,
+    "docker_deploy_ratio": 2.0,
+    "docker_noop_s": 5.0,
+    "docker_rollback_s": 3.0,
 }
 FLOOR = Path(__file__).with_name("floor.sh")
 
@@ -39,16 +42,26 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3, help="repetitions; the median counts (default %(default)s)")
     parser.add_argument("--turns", type=int, default=100, help="deploys and rollbacks under load (default %(default)s)")
     parser.add_argument("--sizes", type=int, nargs="+", default=list(SIZES), choices=SIZES, help="numbers of hosts")
+    parser.add_argument("--only-docker", action="store_true", help="the column of containers; the rest as it was")
     options = parser.parse_args()
     serials = itertools.count(1)
     try:
+        if options.only_docker:
+            figures = json.loads(RESULT.read_text(encoding="utf-8")) if RESULT.exists() else {}
+            return _end(figures | containers.column(options.rounds))
         _prepare(max(2, *options.sizes))  # alone, a host would not let others reach its database
         figures = _one_host(serials, options.rounds)
         figures |= _many_hosts(serials, options.sizes, options.rounds)
         figures |= _under_load(serials, options.turns)
+        figures |= containers.column(options.rounds)
     except measure.BenchError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
+    return _end(figures)
+
+
+def _end(figures: dict[str, object]) -> int:
+    RESULT.parent.mkdir(parents=True, exist_ok=True)
     RESULT.write_text(json.dumps(figures, indent=2), encoding="utf-8")
     _tell(figures)
     return 0

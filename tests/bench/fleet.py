@@ -49,8 +49,11 @@ def tree(serial: int) -> Path:
     return path
 
 
-def inventory(count: int) -> Path:
-    """An inventory of the first ``count`` hosts; the first of them also carries database, broker, worker and beat."""
+def inventory(count: int, *, name: str = "hosts", **settings: object) -> Path:
+    """An inventory of the first ``count`` hosts; the first of them also carries database, broker, worker and beat.
+
+    ``settings`` differ from what all have, and ``name`` is what the file is called.
+    """
     first = addresses()["bench1"]
     roles = {"bench1": ["edge", "web", "worker", "beat", "database", "broker"]}
     hosts = {
@@ -73,8 +76,9 @@ def inventory(count: int) -> Path:
         "webapp_redis_host": first,
         "webapp_redis_password": "only-for-the-hosts-of-the-bench-broker",
         "webapp_public_address": first,
+        **settings,
     }
-    path = WORK / f"hosts-{count}.yml"
+    path = WORK / f"{name}-{count}.yml"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({"staging": {"hosts": hosts, "vars": shared}}, indent=1), encoding="utf-8")
     return path

@@ -87,9 +87,10 @@ def switch_ms(output: str) -> float:
 class Watch:
     """Asks every host which release answers, until all have changed; the time of the last change."""
 
-    def __init__(self, hosts: list[str], *, limit: float = 120.0) -> None:
+    def __init__(self, hosts: list[str], *, limit: float = 120.0, domain: str = fleet.DOMAIN) -> None:
         self._moved: dict[str, float] = {}
         self._limit = limit
+        self._domain = domain
         self._threads = [threading.Thread(target=self._watch, args=(address,), daemon=True) for address in hosts]
         self._hosts = hosts
 
@@ -111,22 +112,22 @@ class Watch:
         return max(self._moved.values())
 
     def _watch(self, address: str) -> None:
-        first = _answering(address)
+        first = _answering(address, self._domain)
         while time.monotonic() - self._began < self._limit:
-            if _answering(address) != first:
+            if _answering(address, self._domain) != first:
                 self._moved[address] = time.monotonic() - self._began
                 return
             time.sleep(0.05)
 
 
-def _answering(address: str) -> str:
+def _answering(address: str, domain: str) -> str:
     """The release that answers at an address, asked by the name that its certificate and its sites go by."""
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
-    connection = http.client.HTTPSConnection(fleet.DOMAIN, context=context, timeout=10)
+    connection = http.client.HTTPSConnection(domain, context=context, timeout=10)
     plain = socket.create_connection((address, 443), timeout=10)
-    connection.sock = context.wrap_socket(plain, server_hostname=fleet.DOMAIN)
+    connection.sock = context.wrap_socket(plain, server_hostname=domain)
     try:
         connection.request("GET", "/health")
         return connection.getresponse().getheader("X-Slipway-Release", "")

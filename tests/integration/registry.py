@@ -1,13 +1,19 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A private registry on a test host, and an image to begin with, made of the host itself."""
+"""A private registry on a test host, and an image to begin with, made of the host itself.
+
+python -m tests.integration.registry CONTAINER
+"""
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 
 from tests.integration.host import Host
 
 USER, PASSWORD = "ci", "registry-planted-81c2"
+# Of the password, as `htpasswd -B` writes it.
+_HASH = "$2b$08$abcdefghijklmnopqrstuuZ/ppUYghH0taB.rIYgmHcOxSGzG1ZJe"
 # On loopback the engine speaks HTTP; a registry with TLS is in the scenario docker_host.
 ADDRESS = "127.0.0.1:5000"
 BASE = "base:1"
@@ -22,8 +28,7 @@ set -e
 DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends docker-registry >/dev/null
 cat >/etc/docker/registry/config.yml <<'END'
 {_CONFIG}END
-python3 -W ignore -c 'import crypt; print("{USER}:" + crypt.crypt("{PASSWORD}", crypt.mksalt(crypt.METHOD_BLOWFISH)))' \
-    >/etc/docker/registry/htpasswd
+echo '{USER}:{_HASH}' >/etc/docker/registry/htpasswd
 systemctl restart docker-registry
 """
 _IMPORT = f"""
@@ -55,3 +60,9 @@ class Registry:
 
     def start(self) -> None:
         self.host.sh("systemctl start docker-registry")
+
+
+if __name__ == "__main__":  # of the host in the container that is named
+    there = Registry(Host(name=sys.argv[1], container=sys.argv[1], address=""))
+    there.set_up()
+    there.make_base()

@@ -113,6 +113,27 @@ def test_a_deploy_of_what_is_live_changes_nothing(crate: Site, images: list[str]
     assert deploy(crate, images[0]).ended(0).changed == 0
 
 
+def forget(site: Site, *images: str) -> None:
+    """Take images from the host, so that they have to be pulled; what was only built here goes with them."""
+    for image in images:
+        name = site.host.sh(f"docker image inspect --format '{{{{.Id}}}}' {image}").strip()
+        site.host.sh(f"docker image rm --force {name}")
+    site.host.sh("docker builder prune --all --force >/dev/null 2>&1 || true")
+
+
+def has(site: Site, image: str) -> bool:
+    return site.host.try_sh(f"docker image inspect {image}")[0] == 0
+
+
+@pytest.fixture(scope="module")
+def further(crate: Site, images: list[str]) -> list[str]:
+    """Three more releases, whose images only the registry has."""
+    assert images
+    found = [build(crate, crate.sources.tree(release=2)) for _number in range(3)]
+    forget(crate, *found)
+    return found
+
+
 def registry_gone(site: Site) -> dict[str, Any]:
     Registry(site.host).stop()
     return {"webapp_source": NOBODY}
@@ -175,3 +196,133 @@ def test_a_reboot_brings_back_what_was_live(crate: Site, tell: Callable[[str], N
         time.sleep(1)
     assert crate.live() == live
     tell(f"{live.release} answered {time.monotonic() - began:.0f} s after the reboot began")
+
+
+def test_a_management_command_in_a_container(crate: Site, images: list[str], tell: Callable[[str], None]) -> None:
+    live, code = crate.live(), "import os; print(os.environ['SLIPWAY_RELEASE'], 'says', 6 * 7)"
+    run = crate.play("manage", command=["shell", "-c", code]).ended(0)
+    assert f"{live.release} says 42" in run.said
+    assert images
+    for command, why in (
+        (["shell", "-c", "print('before'); raise SystemExit(7)"], "ended with 7"),
+        ("dbshell", "asks at a terminal"),
+        ("migrate notes zero", "behind its gate"),
+    ):
+        assert why in crate.play("manage", command=command).refused().said
+    assert once(crate) == []
+    assert crate.host.look(crate.app)["lease"] is None
+    tell(f"{run.seconds:.1f} s for one command")
+
+
+def once(site: Site) -> list[str]:
+    """The containers of single commands."""
+    return site.host.sh(f"docker ps --all --quiet --filter name=^{site.app}-once-").split()
+
+
+@pytest.mark.usefixtures("images")
+def test_a_container_of_one_command_ends_without_whoever_waits_for_it(crate: Site, tell: Callable[[str], None]) -> None:
+    working = crate.start("manage", command=["shell", "-c", "import time; time.sleep(600)"], seconds=8)
+    began = time.monotonic()
+    while not once(crate):
+        assert time.monotonic() - began < 60
+        time.sleep(0.1)
+    began = time.monotonic()
+    # Killed like this it tells the engine nothing.
+    crate.host.sh("kill -KILL $(pgrep --full '^docker run .*-once-')")
+    working.wait().refused()
+    assert once(crate) != [], "the engine goes on with it"
+    while once(crate):
+        assert time.monotonic() - began < 60
+        time.sleep(0.5)
+    tell(f"it ended {time.monotonic() - began:.0f} s after its client, of 8 s that the client would have waited")
+
+
+# Well on one path of one port.
+SERVER = """
+import http.server as h
+class D(h.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200 if self.path == '/health' else 500)
+        self.end_headers()
+h.HTTPServer(('', 8123), D).serve_forever()
+"""
+
+
+def test_the_health_check_of_our_image(crate: Site, images: list[str]) -> None:
+    """By hand, on a port; the containers of a slot have none."""
+    for name, told in containers(crate).items():
+        assert told["Config"]["Healthcheck"]["Test"] == ["NONE"], name
+    words = "--rm --detach --name by-hand --network host --read-only --health-interval 1s"
+    for more, wanted in (("--env PORT=8123", "healthy"), ("--env PORT=8124 --health-start-period 1s", "unhealthy")):
+        crate.host.sh(f'docker run {words} {more} --entrypoint python {images[0]} -c "{SERVER}"')
+        try:
+            began, state = time.monotonic(), ""
+            while state != wanted:
+                state = crate.host.sh("docker inspect --format '{{.State.Health.Status}}' by-hand").strip()
+                assert time.monotonic() - began < 60, state
+                time.sleep(0.5)
+        finally:
+            crate.host.sh("docker rm --force by-hand")
+
+
+def test_no_room_for_an_image(crate: Site, further: list[str], tell: Callable[[str], None]) -> None:
+    """What is pulled is written below the engine's directory first; here is room for one page."""
+    live, image = crate.live(), further[0]
+    crate.host.sh("mkdir -p /var/lib/docker/tmp && mount -t tmpfs -o size=4k small /var/lib/docker/tmp")
+    try:
+        run, report = under_load(crate, lambda: deploy(crate, image))
+    finally:
+        crate.host.sh("umount /var/lib/docker/tmp")
+    assert "the disk is full" in run.refused().said, run.output[-4000:]
+    assert crate.live() == live
+    assert report.good, report.lines()
+    assert not has(crate, image)
+    deploy(crate, image).ended(0)
+    tell(f"sent={report.sent} answered={report.answered} failed={report.failed}; {live.release} served on")
+
+
+# Kills the engine as soon as a file is there, and keeps it down; with live-restore its containers run on.
+KILL = (
+    "while ! test -e {path}; do sleep 0.02; done;"
+    " systemctl stop --no-block docker.socket;"
+    " systemctl kill --signal=KILL docker.service; systemctl stop docker.service"
+)
+
+
+@pytest.mark.parametrize(
+    ("number", "path"),
+    [(1, f"/srv/{APP}/releases/*.partial"), (2, f"/var/lib/slipway/{APP}/pending.json")],
+    ids=["stage", "start"],
+)
+def test_the_engine_is_stopped_in_the_middle(
+    crate: Site, further: list[str], number: int, path: str, tell: Callable[[str], None]
+) -> None:
+    live, image = crate.live(), further[number]
+    crate.host.sh("systemctl reset-failed 'engine-*' 2>/dev/null || true")
+    crate.host.sh(f"systemd-run --quiet --collect --unit=engine-killer sh -c '{KILL.format(path=path)}'")
+    try:
+        run, report = under_load(crate, lambda: deploy(crate, image, webapp_health_deadline=30))
+        assert crate.host.try_sh("systemctl is-active docker.service")[1].strip() != "active", "it was not stopped"
+        assert "docker" in run.refused().said.lower(), run.output[-4000:]
+        assert crate.host.live(crate.app) == live
+        assert report.good, report.lines()
+    finally:
+        crate.host.sh(
+            "systemctl stop engine-killer 2>/dev/null; systemctl reset-failed docker.service; systemctl start docker"
+        )
+    assert crate.live() == live
+    assert crate.host.look(crate.app)["lease"] is None
+    deploy(crate, image).ended(0)
+    assert crate.live().release != live.release
+    tell(f"sent={report.sent} answered={report.answered} failed={report.failed}; {live.release} served on")
+
+
+def test_images_that_nobody_needs_are_removed(crate: Site, further: list[str]) -> None:
+    for image in further:
+        deploy(crate, image, webapp_retain=1).ended(0)
+    live = crate.live()
+    assert [has(crate, image) for image in further] == [False, True, True]
+    assert containers(crate)[f"{APP}-web-{live.slot}"]["Config"]["Image"] == further[2]
+    crate.play("rollback").ended(0)
+    assert containers(crate)[f"{APP}-web-{crate.live().slot}"]["Config"]["Image"] == further[1]
+    assert has(crate, further[2])

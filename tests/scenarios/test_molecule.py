@@ -28,8 +28,9 @@ STORIES = {
         "migration_fails",
         "backup_corrupt",
         "docker_host",
+        "docker_rollback",
     ),
-    "debian12": ("first_deploy", "asgi", "restore", "managed_database", "docker_host"),
+    "debian12": ("first_deploy", "asgi", "restore", "managed_database", "docker_host", "docker_deploy_under_load"),
     "ubuntu24": ("first_deploy", "docker_host"),
 }
 # What others tell too in another way, and what stands apart from a deploy.
@@ -42,6 +43,8 @@ LONG = {
     ("debian13", "docker_host"),
     ("debian12", "docker_host"),
     ("ubuntu24", "docker_host"),
+    ("debian12", "docker_deploy_under_load"),
+    ("debian13", "docker_rollback"),
 }
 # Its packages are not to be had everywhere where Debian's are.
 OPTIONAL = ("ubuntu24",)

@@ -93,14 +93,28 @@ def test_what_is_not_there_is_not_mounted(layout: Layout) -> None:
     assert not [mount for mount in pairs(arguments(web(layout)), "--volume") if "gunicorn" in mount]
 
 
-def test_one_command_inherits_its_variables(layout: Layout) -> None:
-    container = once(
-        layout, image=IMAGE, name="shop-once", owner=(7, 8), words=["python", "x"], environment={"KEY": "planted"}
+def one_command(layout: Layout) -> Container:
+    return once(
+        layout,
+        image=IMAGE,
+        name="shop-once",
+        owner=(7, 8),
+        words=["python", "x"],
+        environment={"KEY": "planted"},
+        seconds=6.5,
     )
-    words = arguments(container)
+
+
+def test_one_command_inherits_its_variables(layout: Layout) -> None:
+    words = arguments(one_command(layout))
     assert pairs(words, "--env") == ["KEY"]
     assert "planted" not in " ".join(words)
-    assert words[-3:] == ["python", IMAGE, "x"]
+    assert words[-2:] == ["python", "x"]
+
+
+def test_one_command_has_a_deadline_that_needs_no_client(layout: Layout) -> None:
+    words = arguments(one_command(layout))
+    assert words[-7:] == ["python", IMAGE, layout.container_program, "once", "37", "python", "x"]
 
 
 def test_options_are_read_from_the_host(layout: Layout) -> None:

@@ -30,17 +30,17 @@ def layout(tmp_path: Path) -> Layout:
 
 def run(layout: Layout, runner: FakeRunner, *, check_mode: bool = False, **options: Any) -> dict[str, Any]:
     given = {"release": "r1", "config": "", "environment": OPEN, "secrets": SECRETS, "timeout": 9, **options}
-    command, unless = given.pop("command", ["migrate"]), given.pop("unless", [])
+    command, unless = given.pop("command", ["createcachetable"]), given.pop("unless", [])
     manager = _manage.manager_of(layout, runner, given)
     return _manage.manage(manager, command=command, unless=unless, check_mode=check_mode)
 
 
 def test_who_and_with_what(layout: Layout) -> None:
-    runner = FakeRunner({"migrate": Completed(0, "done\n", "")})
+    runner = FakeRunner({"createcachetable": Completed(0, "done\n", "")})
     result = run(layout, runner)
     assert (result["changed"], result["rc"], result["stdout"]) == (True, 0, "done\n")
     here = layout.release("r1")
-    assert runner.ran == [(f"{here}/venv/bin/python", "manage.py", "migrate")]
+    assert runner.ran == [(f"{here}/venv/bin/python", "manage.py", "createcachetable")]
     assert runner.users == ["shop"]
     assert runner.environments == [
         {
@@ -58,30 +58,30 @@ def test_who_and_with_what(layout: Layout) -> None:
 
 @pytest.mark.parametrize("check_mode", [False, True])
 def test_unless_says_that_there_is_nothing_to_do(layout: Layout, check_mode: bool) -> None:
-    runner = FakeRunner({"--check": Completed(0, "", "")})
-    result = run(layout, runner, unless=["migrate", "--check"], check_mode=check_mode)
+    runner = FakeRunner({"--deploy": Completed(0, "", "")})
+    result = run(layout, runner, unless=["check", "--deploy"], check_mode=check_mode)
     assert (result["changed"], result["actions"]) == (False, [])
-    assert [command[-1] for command in runner.ran] == ["--check"]
+    assert [command[-1] for command in runner.ran] == ["--deploy"]
 
 
 def test_unless_says_that_there_is_something_to_do(layout: Layout) -> None:
-    runner = FakeRunner({"--check": Completed(1, "", "")})
-    assert run(layout, runner, unless=["migrate", "--check"])["changed"]
-    assert [command[-1] for command in runner.ran] == ["--check", "migrate"]
-    checked = FakeRunner({"--check": Completed(1, "", "")})
-    assert run(layout, checked, unless=["migrate", "--check"], check_mode=True)["changed"]
-    assert [command[-1] for command in checked.ran] == ["--check"]
+    runner = FakeRunner({"--deploy": Completed(1, "", "")})
+    assert run(layout, runner, unless=["check", "--deploy"])["changed"]
+    assert [command[-1] for command in runner.ran] == ["--deploy", "createcachetable"]
+    checked = FakeRunner({"--deploy": Completed(1, "", "")})
+    assert run(layout, checked, unless=["check", "--deploy"], check_mode=True)["changed"]
+    assert [command[-1] for command in checked.ran] == ["--deploy"]
 
 
 def test_a_question_without_an_answer_is_not_a_yes(layout: Layout) -> None:
-    runner = FakeRunner({"--check": Completed(124, "", "", timed_out=True)})
-    with pytest.raises(SlipwayError, match="migrate --check of release r1 took longer than 9 s"):
-        run(layout, runner, unless=["migrate", "--check"])
+    runner = FakeRunner({"--deploy": Completed(124, "", "", timed_out=True)})
+    with pytest.raises(SlipwayError, match="check --deploy of release r1 took longer than 9 s"):
+        run(layout, runner, unless=["check", "--deploy"])
 
 
 def test_a_failure_shows_its_end_and_no_secret(layout: Layout) -> None:
-    with pytest.raises(SlipwayError, match=r"manage\.py migrate of release r1 ended with 1") as failure:
-        run(layout, FakeRunner({"migrate": LEAK}))
+    with pytest.raises(SlipwayError, match=r"manage\.py createcachetable of release r1 ended with 1") as failure:
+        run(layout, FakeRunner({"createcachetable": LEAK}))
     assert "failed: ********" in str(failure.value)
     assert "hunter2" not in str(failure.value) + str(failure.value.details)
     assert failure.value.details["rc"] == 1
@@ -89,7 +89,7 @@ def test_a_failure_shows_its_end_and_no_secret(layout: Layout) -> None:
 
 def test_output_is_masked_and_bounded(layout: Layout) -> None:
     long = "x" * 200_000 + " hunter2-hunter2"
-    result = run(layout, FakeRunner({"migrate": Completed(0, long, long)}))
+    result = run(layout, FakeRunner({"createcachetable": Completed(0, long, long)}))
     for stream in ("stdout", "stderr"):
         assert len(result[stream]) == _manage.LONGEST
         assert result[stream].endswith(" ********")
@@ -108,7 +108,7 @@ def test_the_live_release_and_its_configuration(layout: Layout) -> None:
     assert run(layout, runner, release="", environment=None, secrets=None)["release"] == "r1"
     assert runner.environments[0]["PASSWORD"] == "hunter2-hunter2"
     with pytest.raises(SlipwayError) as failure:
-        run(layout, FakeRunner({"migrate": LEAK}), environment=None, secrets=None, config=CONFIG)
+        run(layout, FakeRunner({"createcachetable": LEAK}), environment=None, secrets=None, config=CONFIG)
     assert "hunter2" not in str(failure.value)
 
 

@@ -152,6 +152,12 @@ def test_a_name_that_nobody_reads_is_refused(names: set[str], extra: set[str], w
     assert problems[0].expected.endswith(hint)
 
 
+@pytest.mark.parametrize("name", ["_raw_params", "--days"])
+def test_words_of_e_that_ansible_would_lose_are_refused(name: str) -> None:
+    (problem,) = check_names(Host("web1"), known=SETTINGS, extra={name, "release"}, accepted=["release"])
+    assert problem.found == "words of -e that belong to no name"
+
+
 def test_names_of_others_are_left_alone() -> None:
     names = {"webapp_name", "release", "ansible_host", "__webapp_domain", "nginx_user", "region", "website_title"}
     host = Host("web1", names=frozenset(names))

@@ -72,7 +72,7 @@ def test_settle_is_given_what_every_run_with_a_lease_accepts() -> None:
             tasks = yaml.safe_load(path.read_text())[0]["tasks"]
             (preflight,) = [task["slipway.webapp.preflight"] for task in tasks if "slipway.webapp.preflight" in task]
             accepts[path.stem] = set(preflight["accepts"])
-    assert {"deploy", "rollback", "restart", "restore", "settle"} == set(accepts)
+    assert {"deploy", "rollback", "restart", "restore", "manage", "settle"} == set(accepts)
     assert set().union(*accepts.values()) == accepts["settle"]
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -14,6 +15,7 @@ from ansible_collections.slipway.webapp.plugins.module_utils._layout import PROC
 USAGE = """usage: slipway-container run APPLICATION PROCESS SLOT PROGRAM...
        slipway-container gone APPLICATION PROCESS SLOT
        slipway-container launch ENVIRONMENT-FILE PROGRAM...
+       slipway-container once SECONDS PROGRAM...
 """
 WRONG = 2
 
@@ -25,12 +27,20 @@ def launch(path: str, words: Sequence[str]) -> None:
     os.execvpe(words[0], list(words), {**os.environ, **values})
 
 
+def once(seconds: int, words: Sequence[str]) -> None:
+    """Inside: become the program, which the kernel ends after so many seconds: an alarm outlives this exec."""
+    signal.alarm(seconds)
+    os.execvp(words[0], list(words))
+
+
 def main(given: Sequence[str]) -> int:
     """Do what the verb says."""
     verb, rest = (given[0], list(given[1:])) if given else ("", [])
     try:
         if verb == "launch" and len(rest) > 1:
             launch(rest[0], rest[1:])
+        if verb == "once" and len(rest) > 1 and rest[0].isdigit():
+            once(int(rest[0]), rest[1:])
         if verb in ("run", "gone") and len(rest) > 2 and rest[1] in PROCESSES and rest[2] in SLOTS:
             # Not inside of a container, where its parts may be missing.
             from slipway_container.supervisor import Supervisor

@@ -29,6 +29,8 @@ LOOK_EVERY = 0.2  # seconds
 LAST_LINES = "30"
 # Longer than any unit waits for its process to stop: systemd's patience counts, not the engine's.
 PATIENCE = 24 * 3600
+ANSWERS_WITHIN = 20.0  # seconds in which an engine that is there has taken a container away
+TELLS_WITHIN = 5.0  # seconds after its process has ended in which the engine says how, if it is there
 
 
 class Supervisor:
@@ -40,6 +42,8 @@ class Supervisor:
         self.slot = slot
         self.name = layout.container(process, slot)
         self.ready = False
+        self._asked = False  # to stop
+        self._life: int | None = None  # a handle of the container's first process
         self._stopping: subprocess.Popen[bytes] | None = None
 
     def run(self, words: Sequence[str]) -> int:
@@ -66,6 +70,7 @@ class Supervisor:
             self._docker("create", *container.arguments(read_options(self.layout)))
             signal.signal(signal.SIGTERM, self._stop)
             self._docker("start", self.name)
+            self._hold()
             return self._watch(ear)
 
     def _given(self) -> dict[str, str]:
@@ -76,10 +81,13 @@ class Supervisor:
         return {name: value for name, value in os.environ.items() if name.startswith("SLIPWAY_") and name not in own}
 
     def remove(self) -> int:
-        """Take away the container that an earlier run has left, if there is one."""
-        subprocess.run(
-            ["docker", "rm", "--force", self.name], stdin=subprocess.DEVNULL, capture_output=True, check=False
-        )
+        """Take away the container that an earlier run has left, if there is one, and if the engine answers.
+
+        A unit that is being stopped must not wait for it: the next start takes it away.
+        """
+        words = ["docker", "rm", "--force", self.name]
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=ANSWERS_WITHIN)
         return 0
 
     @contextlib.contextmanager
@@ -96,16 +104,36 @@ class Supervisor:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
 
+    def _hold(self) -> None:
+        """Where the process has ended already there is none to hold."""
+        with contextlib.suppress(SlipwayError, OSError, ValueError):
+            self._life = os.pidfd_open(int(self._docker("inspect", "--format", "{{.State.Pid}}", self.name)))
+
     def _stop(self, _number: int, _frame: FrameType | None) -> None:
-        if self._stopping is None:
+        """Ask the process itself, and not the engine, which may be away.
+
+        systemd does not start the engine while a unit that comes after it is being stopped, so that one must not wait.
+        """
+        self._asked = True
+        if self._life is not None:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._life, signal.SIGTERM)
+        elif self._stopping is None:
             words = ["docker", "stop", "-t", str(PATIENCE), self.name]
             self._stopping = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
 
     def _watch(self, ear: socket.socket) -> int:
-        waiting = self._wait()
+        waiting, gone = self._wait(), 0.0
         while True:
-            if select.select([ear], [], [], LOOK_EVERY)[0]:
+            life = [] if gone or self._life is None else [self._life]
+            heard = select.select([ear, *life], [], [], LOOK_EVERY)[0]
+            if ear in heard:
                 self._pass_on(ear.recv(4096))
+            if self._life in heard:
+                gone = time.monotonic()
+            if self._asked and gone and time.monotonic() - gone > TELLS_WITHIN:
+                waiting.kill()
+                return 0  # its container is removed by the next start
             if self._stopping and self._stopping.poll():  # the engine was not there to be asked
                 time.sleep(1)
                 self._stopping = None
@@ -115,7 +143,7 @@ class Supervisor:
                 if waiting.returncode == 0 and said.strip().isdigit():
                     return self._ended(int(said))
                 if b"No such container" in why:  # somebody has removed it: systemd starts another one
-                    return 0 if self._stopping else 1
+                    return 0 if self._asked else 1
                 # The engine is away. With live-restore the container runs on; without, it is told when it is back.
                 time.sleep(1)
                 waiting = self._wait()
@@ -125,12 +153,11 @@ class Supervisor:
         return subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
     def _ended(self, code: int) -> int:
-        asked = self._stopping is not None
-        if not self.ready or (code and not asked):
+        if not self.ready or (code and not self._asked):
             # systemd's own log shows why it did not start, or ended.
             subprocess.run(["docker", "logs", "--tail", LAST_LINES, self.name], stderr=subprocess.STDOUT, check=False)
         self.remove()
-        return 0 if asked else code
+        return 0 if self._asked else code
 
     def _pass_on(self, message: bytes) -> None:
         self.ready = self.ready or b"READY=1" in message.splitlines()
@@ -141,7 +168,7 @@ class Supervisor:
                 kept = [line for line in message.splitlines() if line.startswith((b"READY=1", b"STATUS="))]
                 mouth.sendall(b"\n".join(kept))
 
-    def _docker(self, *words: str) -> None:
+    def _docker(self, *words: str) -> str:
         done = subprocess.run(
             ["docker", *words], stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False
         )
@@ -151,3 +178,4 @@ class Supervisor:
                 found=(done.stderr or done.stdout).strip(),
                 next_step="journalctl -u docker on this host; docker info",
             )
+        return done.stdout
