@@ -79,6 +79,11 @@ class Layout:
         return os.path.join(self.home, "static")
 
     @property
+    def assets(self) -> str:
+        """Files of front ends with hashed names, of all retained releases together."""
+        return os.path.join(self.home, "assets")
+
+    @property
     def shared(self) -> str:
         return os.path.join(self.home, "shared")
 

@@ -17,6 +17,7 @@ from ansible_collections.slipway.webapp.plugins.module_utils._layout import SLOT
 STARTERS = (
     "slipway_celery.py",
     "slipway_entry.py",
+    "slipway_frontend.py",
     "slipway_notify.py",
     "slipway_uvicorn.py",
     "slipway_worker.py",
