@@ -17,6 +17,11 @@ Rule = tuple[Callable[[Any], bool], str]
 NO_BACKEND = "none"
 # What says how a back end is run; without one nobody reads it.
 OF_A_BACKEND = ("webapp_wsgi", "webapp_asgi")
+# What a back end cannot do without, and what is expected of it.
+OF_EVERY_BACKEND = {
+    "webapp_source": "a directory, a Git URL or an archive; or webapp_server: none for a front end alone",
+    "webapp_settings_module": "the dotted name of a Python module, such as shop.settings",
+}
 # name -> what it must be where there is no back end
 _ABSENT = {
     "webapp_source": "",
@@ -89,11 +94,9 @@ def _check_alone(values: Mapping[str, Any], host: str) -> list[Problem]:
 
 
 def _check_backend(values: Mapping[str, Any], host: str) -> list[Problem]:
-    expected = {
-        "webapp_source": "a directory, a Git URL or an archive; or webapp_server: none for a front end alone",
-        "webapp_settings_module": "the dotted name of a Python module, such as shop.settings",
-    }
-    return [Problem(name, "nothing", text, host) for name, text in expected.items() if values.get(name) == ""]
+    return [
+        Problem(name, shown(""), wanted, host) for name, wanted in OF_EVERY_BACKEND.items() if values.get(name) == ""
+    ]
 
 
 def _check_image(values: Mapping[str, Any], host: str) -> list[Problem]:

@@ -18,6 +18,7 @@ from ansible_collections.slipway.webapp.plugins.module_utils._settings_database 
 from ansible_collections.slipway.webapp.plugins.module_utils._settings_database import check_database
 from ansible_collections.slipway.webapp.plugins.module_utils._settings_frontend import (
     OF_A_BACKEND,
+    OF_EVERY_BACKEND,
     check_frontend,
     has_backend,
 )
@@ -119,8 +120,8 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
         lambda text: is_domain(text) and not is_placeholder(text),
         "a host name in lower case, such as shop.example.org",
     ),
-    "webapp_settings_module": (_empty_or(_matches(DOTTED)), "the dotted name of a Python module, such as shop.settings"),
-    "webapp_source": (_empty_or(lambda text: bool(text.strip())), "a directory, a Git URL or an archive"),
+    "webapp_settings_module": (_empty_or(_matches(DOTTED)), OF_EVERY_BACKEND["webapp_settings_module"]),
+    "webapp_source": (_empty_or(lambda text: bool(text.strip())), OF_EVERY_BACKEND["webapp_source"]),
     "webapp_source_ref": (_empty_or(_matches(r"[^\s-][^\s]*")), "a branch, a tag or a commit"),
     "webapp_source_sha256": (_empty_or(_matches(r"[0-9a-f]{64}")), "64 hexadecimal digits in lower case"),
     "webapp_source_subdirectory": (_empty_or(_inside), "a path inside the source, without .."),

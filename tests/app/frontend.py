@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Makes front ends as builds write them: an application in one page, whose parts have hashed names.
 
-``python tests/app/frontend.py make 2 DEST`` or ``make(edition=2, destination=...)``. An edition differs from another one
-in every file whose name has a hash, and in its page. The same arguments always give the same bytes.
+``python tests/app/frontend.py make 2 DEST`` or ``make(edition=2, destination=...)``. An edition differs from another
+one in every file whose name has a hash, and in its page. The same arguments always give the same bytes.
 """
 
 from __future__ import annotations

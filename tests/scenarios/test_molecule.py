@@ -28,6 +28,7 @@ STORIES = {
         "migration_fails",
         "backup_corrupt",
         "docker_host",
+        "frontend",
     ),
     "debian12": ("first_deploy", "asgi", "restore", "managed_database", "docker_host"),
     "ubuntu24": ("first_deploy", "docker_host"),
@@ -40,6 +41,7 @@ LONG = {
     ("debian12", "managed_database"),
     ("ubuntu24", "first_deploy"),
     ("debian13", "docker_host"),
+    ("debian13", "frontend"),
     ("debian12", "docker_host"),
     ("ubuntu24", "docker_host"),
 }

@@ -97,15 +97,19 @@ class Engine:
     top: str = "html/"
 
     def image(self, reference: str) -> Image | None:
+        del reference
         return Image("any") if self.known else None
 
     def pull(self, reference: str, *, username: str = "", password: str = "") -> None:
+        del reference, username, password
         self.known = True
 
     def remove(self, reference: str) -> None:
+        del reference
         self.known = False
 
     def files(self, reference: str, path: str) -> Iterator[bytes]:
+        del reference, path
         stream = io.BytesIO()
         with tarfile.open(fileobj=stream, mode="w") as archive:
             for name, text in self.content.items():
@@ -294,7 +298,7 @@ def test_an_image_that_was_there_before_stays(site: Site) -> None:
 
 def test_an_image_without_a_page(site: Site) -> None:
     site.engine = Engine(content={"package.json": "{}"})
-    with pytest.raises(SlipwayError, match="no index.html") as caught:
+    with pytest.raises(SlipwayError, match=r"no index\.html") as caught:
         site.present(site.alone(Frontend(sha256="f" * 64, image=IMAGE)))
     assert caught.value.found == "at its top: package.json"
     assert _installed.partials(site.host.layout) == ()
