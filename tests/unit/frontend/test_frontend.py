@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import yaml
 
-from ansible_collections.slipway.webapp.plugins.module_utils import _frontend, _installed
+from ansible_collections.slipway.webapp.plugins.module_utils import _artifact, _frontend, _installed
 from ansible_collections.slipway.webapp.plugins.module_utils import _release_states as states
 from ansible_collections.slipway.webapp.plugins.module_utils._archive import Limits, pack
 from ansible_collections.slipway.webapp.plugins.module_utils._errors import SlipwayError
@@ -25,7 +25,7 @@ from ansible_collections.slipway.webapp.plugins.module_utils._frontend import Fr
 from ansible_collections.slipway.webapp.plugins.module_utils._ports import Image
 from ansible_collections.slipway.webapp.plugins.module_utils._release import Wish
 from ansible_collections.slipway.webapp.plugins.module_utils._release_build import Ports
-from ansible_collections.slipway.webapp.plugins.module_utils._source import walk
+from ansible_collections.slipway.webapp.plugins.module_utils._source import Git, walk
 from tests.app import frontend as editions
 from tests.unit.release.fakes import Host
 
@@ -302,6 +302,38 @@ def test_an_image_without_a_page(site: Site) -> None:
         site.present(site.alone(Frontend(sha256="f" * 64, image=IMAGE)))
     assert caught.value.found == "at its top: package.json"
     assert _installed.partials(site.host.layout) == ()
+
+
+def obtained(site: Site, source: Path, **more: Any) -> _artifact.Artifact:
+    wish = _artifact.Wish(source=str(source), destination=str(site.host.root / "packed"), frontend=True, **more)
+    artifact, _changed = _artifact.obtain(wish, git=Git(runner=site.host.programs), fetch=lambda *_words: None)
+    return artifact
+
+
+def test_what_a_build_wrote_is_packed_whatever_git_ignores(site: Site) -> None:
+    repository = site.host.root / "repository"
+    built = editions.make(edition=1, destination=repository / "dist")
+    (repository / ".git").mkdir()
+    (repository / ".gitignore").write_text("*.js\n")
+    (built / ".env").write_text("planted")
+    artifact = obtained(site, built)
+    assert (artifact.files, artifact.left_out) == (len(editions.files(1)), {".env": ".env"})
+    assert obtained(site, built, recipe={"hashed": "[]"}).release != artifact.release
+    with tarfile.open(artifact.path) as packed:
+        assert set(packed.getnames()) == set(editions.files(1))
+
+
+def test_the_source_of_a_front_end_is_none(site: Site) -> None:
+    (site.host.root / "source").mkdir()
+    (site.host.root / "source" / "package.json").write_text("{}")
+    with pytest.raises(SlipwayError, match=r"no index\.html"):
+        obtained(site, site.host.root / "source")
+    assert [name for name in os.listdir(site.host.root / "packed") if name.endswith(".gz")] == []
+
+
+def test_a_repository_is_not_what_a_build_wrote(site: Site) -> None:
+    with pytest.raises(SlipwayError, match="from a repository"):
+        obtained(site, Path("git@git.example:front.git"))
 
 
 def archive(path: Path, *members: tuple[str, bytes, str]) -> str:
