@@ -80,7 +80,7 @@ def under_load(site: Site, work: Callable[[], Any]) -> Report:
 def page(staging_site: MakeSite) -> Site:
     """A front end alone, of which the first edition is live."""
     site = staging_site("page", **ALONE)
-    settings = {"webapp_frontend_source": str(front(site, 1))}
+    settings: dict[str, Any] = {"webapp_frontend_source": str(front(site, 1))}
     site.play("provision", **settings).ended(0)
     assert site.play("provision", **settings).ended(0).changed == 0
     check = deploy(site, 1, "--check").ended(0)
@@ -173,7 +173,7 @@ def test_what_is_refused_before_anything_changes(
 def both(staging_site: MakeSite) -> Site:
     """A back end with a front end; one release of each edition, of which the second is live and the first warm."""
     site = staging_site("both", **TOGETHER)
-    settings = {"webapp_source": str(site.sources.tree(release=1))}
+    settings: dict[str, Any] = {"webapp_source": str(site.sources.tree(release=1))}
     site.play("provision", webapp_frontend_source=str(front(site, 1)), **settings).ended(0)
     # Nginx knows of a front end before the first release that has one.
     site.play("deploy", **settings).ended(0)
@@ -200,7 +200,7 @@ def test_files_follow_the_route(both: Site, tell: Callable[[str], None]) -> None
     assert edition_of(both.ask("/", header=[tester])) == 1
     assert edition_of(both.ask("/some/place", header=[tester])) == 1
     lead(both, weights={live: 50, other: 50})
-    seen = Counter()
+    seen: Counter[int] = Counter()
     for number in range(40):
         who = [f"User-Agent=visitor {number}"]
         edition = edition_of(both.ask("/", header=who))
@@ -216,7 +216,7 @@ def test_files_follow_the_route(both: Site, tell: Callable[[str], None]) -> None
 
 
 def test_the_end_of_the_front_end(both: Site) -> None:
-    settings = {"webapp_source": str(both.sources.tree(release=1))}
+    settings: dict[str, Any] = {"webapp_source": str(both.sources.tree(release=1))}
     before = both.live().release
     both.play("deploy", **settings).ended(0)
     assert 'data-edition="1"' in both.ask("/").body, "without a front end all goes to the back end"
@@ -229,7 +229,7 @@ def test_the_end_of_the_front_end(both: Site) -> None:
 
 
 def test_what_nobody_needs_any_more_goes(both: Site) -> None:
-    settings = {"webapp_source": str(both.sources.tree(release=2)), "webapp_retain": 1}
+    settings: dict[str, Any] = {"webapp_source": str(both.sources.tree(release=2)), "webapp_retain": 1}
     both.play("deploy", **settings).ended(0)
     both.play("deploy", **{**settings, "webapp_environment": {"COLOUR": "red"}}).ended(0)
     assert both.host.sh("find /srv/both/assets -type f") == ""

@@ -38,7 +38,8 @@ class Handler(BaseHTTPRequestHandler):
         else:
             self._answer(200, {"status": "ok"})
 
-    do_HEAD = do_GET
+    def do_HEAD(self) -> None:
+        self.do_GET()
 
     def _answer(self, status: int, value: dict[str, str]) -> None:
         release, slot = (value for _name, value in slipway_entry.own_headers())
