@@ -22,13 +22,21 @@ from tests.integration.test_frontend import ALONE, edition_of, kept_for_ever, pa
 
 pytestmark = pytest.mark.long
 NONE = f"{ADDRESS}/sheet@sha256:{'0' * 64}"
-LOCK = {
-    "name": "sheet",
-    "version": "1.0.0",
-    "lockfileVersion": 3,
-    "requires": True,
-    "packages": {"": {"name": "sheet"}},
-}
+PACKAGE = {"name": "sheet", "version": "1.0.0"}
+LOCK = {**PACKAGE, "lockfileVersion": 3, "requires": True, "packages": {"": PACKAGE}}
+# Which status and which Cache-Control an address of the image by itself has.
+ASK = """
+import http.client, sys, time
+for _tenth in range(100):
+    try:
+        connection = http.client.HTTPConnection("127.0.0.1", 8080)
+        connection.request("GET", sys.argv[1])
+        break
+    except OSError:
+        time.sleep(0.1)
+answer = connection.getresponse()
+print(answer.status, answer.getheader("Cache-Control"))
+"""
 
 
 @pytest.fixture(scope="module")
