@@ -154,6 +154,11 @@ class Layout:
         return self._path("etc", "nginx", "conf.d", f"slipway-upstream-{self.app}.conf")
 
     @property
+    def site(self) -> str:
+        """On web and edge hosts: the application's own part of Nginx' configuration."""
+        return self._path("etc", "nginx", "conf.d", f"slipway-app-{self.app}.conf")
+
+    @property
     def nginx_marks(self) -> tuple[str, str]:
         """Files as old as the configuration that Nginx works by: it was started then, and told to load it last."""
         return self._path("run", "nginx.pid"), self._path("run", "slipway-nginx-loaded")
