@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Callable
 
-from ansible_collections.slipway.webapp.plugins.module_utils import _source
+from ansible_collections.slipway.webapp.plugins.module_utils import _frontend, _source
 from ansible_collections.slipway.webapp.plugins.module_utils._archive import Limits, inspect, pack, sha256_of
 from ansible_collections.slipway.webapp.plugins.module_utils._errors import SlipwayError
 from ansible_collections.slipway.webapp.plugins.module_utils._mask import without_password
@@ -39,6 +39,7 @@ class Wish:
     exclude: tuple[str, ...] = ()
     version: str = ""
     recipe: Mapping[str, str] = field(default_factory=dict)
+    frontend: bool = False
     limits: Limits = field(default_factory=Limits)
 
 
@@ -85,6 +86,13 @@ def checked(wish: Wish) -> str:
             "The sha256 is not one", found=repr(wish.sha256), expected="64 lower-case hexadecimal digits"
         )
     kind = _source.kind_of(wish.source, wish.ref)
+    if wish.frontend and kind == _source.GIT:
+        raise SlipwayError(
+            "A front end cannot be packed from a repository",
+            found=without_password(wish.source),
+            expected="what a build has written: a directory, a .tar.gz of it, or an image by its digest",
+            next_step="build it, and name the result in webapp_frontend_source",
+        )
     packed = kind in (_source.PACKED, _source.DOWNLOAD)
     not_for = {
         "ref": bool(wish.ref) and kind != _source.GIT,
@@ -124,7 +132,7 @@ def obtain(wish: Wish, *, git: _source.Git, fetch: Fetch, check_mode: bool = Fal
         return _image(wish), False
     known = os.path.join(wish.destination, f"{wish.sha256}.tar.gz")
     if wish.sha256 and os.path.exists(known) and sha256_of(known) == wish.sha256:
-        return _described(wish, known, names=inspect(known, limits=wish.limits)), False
+        return _described(wish, known, names=_inspect(wish, known)), False
     with _scratch(wish.destination, keep=not check_mode) as scratch:
         candidate = os.path.join(scratch, "artifact.tar.gz")
         if kind in (_source.PACKED, _source.DOWNLOAD):
@@ -133,6 +141,7 @@ def obtain(wish: Wish, *, git: _source.Git, fetch: Fetch, check_mode: bool = Fal
         else:
             tree = _tree(wish, kind, git, scratch)
             names = _pack(wish, tree, candidate)
+            names = _inspect(wish, candidate) if wish.frontend else names
         artifact = _described(wish, candidate, names=names, tree=tree)
         changed = not os.path.exists(artifact.path)
         if changed and not check_mode:
@@ -151,6 +160,8 @@ def _scratch(destination: str, *, keep: bool) -> Iterator[str]:
 
 
 def _tree(wish: Wish, kind: str, git: _source.Git, scratch: str) -> _source.Tree:
+    if wish.frontend:  # what a build writes is often what Git ignores
+        return _source.walk(wish.source, exclude=wish.exclude)
     if kind == _source.DIRECTORY:
         root = os.path.join(wish.source, wish.subdirectory) if wish.subdirectory else wish.source
         if not os.path.isdir(root):
@@ -194,7 +205,12 @@ def _bring(wish: Wish, kind: str, candidate: str, fetch: Fetch) -> list[str]:
             expected=f"sha256 {wish.sha256}",
             next_step="find out who changed it; correct webapp_source_sha256 only if you trust the new bytes",
         )
-    return inspect(candidate, limits=wish.limits)
+    return _inspect(wish, candidate)
+
+
+def _inspect(wish: Wish, path: str) -> list[str]:
+    """Refuse an archive that is not what it should be; the names in it."""
+    return _frontend.inspect(path, limits=wish.limits) if wish.frontend else inspect(path, limits=wish.limits)
 
 
 def _described(wish: Wish, path: str, *, names: Sequence[str], tree: _source.Tree | None = None) -> Artifact:
@@ -204,7 +220,7 @@ def _described(wish: Wish, path: str, *, names: Sequence[str], tree: _source.Tre
         sha256=sha256,
         size=os.path.getsize(path),
         files=len(names),
-        migrations=migration_files(names),
+        migrations=() if wish.frontend else migration_files(names),
         release=release_id(sha256=sha256, recipe=wish.recipe, version=wish.version),
         version=wish.version,
         commit=tree.commit if tree else "",

@@ -106,6 +106,9 @@ def document(infos: Mapping[str, Info], about: Mapping[str, Any]) -> dict[str, A
         "release": {
             "id": about["release"],
             **{name: artifact.get(name) for name in ("version", "sha256", "commit", "files", "size")},
+            "frontend": {name: about["frontend"].get(name) for name in ("sha256", "files", "size")}
+            if about.get("frontend", {}).get("sha256")
+            else None,
         },
         "up_to_date": bool(hosts) and all(one["state"] == "up_to_date" for one in hosts.values()),
         "possible": all(one["state"] in ("up_to_date", "due") for one in hosts.values()) and not migrations["unsafe"],
@@ -144,6 +147,10 @@ def _release_lines(plan: Mapping[str, Any]) -> list[str]:
     release = plan["release"]
     said = [f"{release['files']} files" if release["files"] else "", f"artifact {str(release['sha256'] or '')[:12]}"]
     lines = [f"{release['id']} with config {plan['config']} ({', '.join(one for one in said if one)})"]
+    front = release["frontend"]
+    if front and front["sha256"] != release["sha256"]:
+        count = f"{front['files']} files, " if front["files"] else ""
+        lines.append(f"with a front end ({count}artifact {front['sha256'][:12]})")
     for live in plan["live"]:
         since = (
             f", live since {str(live['since']).replace('T', ' ').rstrip('Z')} UTC by {live['by']}"

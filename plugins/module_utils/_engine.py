@@ -89,6 +89,23 @@ class HostEngine:
         except docker.errors.ImageNotFound as error:
             raise _reason(summary, str(error.explanation or error)) from error
 
+    def files(self, reference: str, path: str) -> Iterator[bytes]:
+        client = self._client
+        with _explained(f"The files of {reference} could not be read"):
+            # Never started: a command must be named where the image names none.
+            container = client.containers.create(reference, command=["true"], network_disabled=True)
+            try:
+                stream, _status = container.get_archive(path)
+                yield from stream
+            except docker.errors.NotFound as error:
+                raise SlipwayError(
+                    f"{reference} has no directory {path}",
+                    found=str(error.explanation or error),
+                    next_step="correct webapp_frontend_image_path",
+                ) from error
+            finally:
+                container.remove(force=True)
+
     def remove(self, reference: str) -> None:
         client = self._client
         with contextlib.suppress(docker.errors.ImageNotFound), _explained(f"{reference} could not be removed"):

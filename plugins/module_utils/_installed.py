@@ -24,7 +24,8 @@ class Record:
     """The content of ``release.json``. ``lock_hash`` names the environment; ``created`` is ISO 8601 in UTC.
 
     ``commit`` is what was packed, or ''. ``image`` is what a release is that is no source: a reference by digest, whose
-    digest is ``sha256``; it has neither code nor an environment on the host.
+    digest is ``sha256``; it has neither code nor an environment on the host. ``frontend`` is the SHA-256 of its front
+    end, or ''; where there is nothing else it is ``sha256``, too.
     """
 
     id: str
@@ -38,6 +39,12 @@ class Record:
     collection: str
     commit: str = ""
     image: str = ""
+    frontend: str = ""
+
+    @property
+    def has_code(self) -> bool:
+        """Whether there are code and an environment on the host."""
+        return not self.image and self.frontend != self.sha256
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -52,6 +59,7 @@ class Record:
             "collection": self.collection,
             "commit": self.commit,
             **({"image": self.image} if self.image else {}),
+            **({"frontend": self.frontend} if self.frontend else {}),
         }
 
 
@@ -73,6 +81,7 @@ def read_record(path: str) -> Record | None:
             collection=str(value["collection"]),
             commit=str(value.get("commit", "")),  # earlier versions did not record it
             image=str(value.get("image", "")),
+            frontend=str(value.get("frontend", "")),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise SlipwayError(f"{path}/{RECORD} is damaged", found=f"{type(error).__name__}: {error}") from error
@@ -118,10 +127,10 @@ def read_installed(layout: Layout, release: str) -> Installed | None:
         record = read_record(path)
     except SlipwayError as error:
         return Installed(id=release, path=path, record=None, problem=error.summary)
-    is_image = record is not None and bool(record.image)
-    if record is None or record.id != release or not (is_image or os.path.isdir(os.path.join(path, "code"))):
+    whole = record is not None and (not record.has_code or os.path.isdir(os.path.join(path, "code")))
+    if record is None or record.id != release or not whole:
         return Installed(id=release, path=path, record=None, problem=f"no {RECORD} of this release with its code")
-    if is_image:  # whether the engine still has it is for the engine to say
+    if not record.has_code:  # whether the engine still has an image is for the engine to say
         return Installed(id=release, path=path, record=record)
     problem = venv_problem(layout, record.lock_hash)
     if not problem and read_link(os.path.join(path, "venv")) != venv_link(record.lock_hash):
@@ -172,6 +181,7 @@ def describe(one: Installed | None) -> dict[str, Any] | None:
         "venv": os.path.normpath(os.path.join(one.path, venv_link(record.lock_hash))) if record else "",
         "files": record.files if record else 0,
         "commit": record.commit if record else "",
+        "frontend": record.frontend if record else "",
     }
 
 

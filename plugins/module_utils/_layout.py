@@ -79,6 +79,11 @@ class Layout:
         return os.path.join(self.home, "static")
 
     @property
+    def assets(self) -> str:
+        """Files of front ends with hashed names, of all retained releases together."""
+        return os.path.join(self.home, "assets")
+
+    @property
     def shared(self) -> str:
         return os.path.join(self.home, "shared")
 
@@ -147,6 +152,11 @@ class Layout:
     def upstream(self) -> str:
         """On an edge host: the part of Nginx' configuration that says which web hosts are passed requests."""
         return self._path("etc", "nginx", "conf.d", f"slipway-upstream-{self.app}.conf")
+
+    @property
+    def site(self) -> str:
+        """On web and edge hosts: the application's own part of Nginx' configuration."""
+        return self._path("etc", "nginx", "conf.d", f"slipway-app-{self.app}.conf")
 
     @property
     def nginx_marks(self) -> tuple[str, str]:

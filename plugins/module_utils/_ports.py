@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -127,6 +127,9 @@ class Engine(Protocol):
 
     def pull(self, reference: str, *, username: str = "", password: str = "") -> None:
         """Fetch it from its registry. The login is used once and kept nowhere."""
+
+    def files(self, reference: str, path: str) -> Iterator[bytes]:
+        """A directory of the image, as the bytes of a tar archive. Nothing of the image runs."""
 
     def remove(self, reference: str) -> None:
         """Give its room back, unless a container still uses it."""

@@ -11,12 +11,14 @@ from collections.abc import Callable, Sequence
 
 from ansible_collections.slipway.webapp.plugins.module_utils import _tree
 from ansible_collections.slipway.webapp.plugins.module_utils._errors import SlipwayError
+from ansible_collections.slipway.webapp.plugins.module_utils._files import read_text
 from ansible_collections.slipway.webapp.plugins.module_utils._layout import SLOTS, Layout
 
 # What the role `processes` puts into /usr/lib/slipway; the units name these files or import them.
 STARTERS = (
     "slipway_celery.py",
     "slipway_entry.py",
+    "slipway_frontend.py",
     "slipway_notify.py",
     "slipway_uvicorn.py",
     "slipway_worker.py",
@@ -57,10 +59,23 @@ def missing(layout: Layout, *, processes: Sequence[str]) -> list[str]:
     return [path for path in lacking if os.path.dirname(path) not in gone]
 
 
-def require(layout: Layout, *, processes: Sequence[str], has_user: Callable[[str], bool] = user_exists) -> None:
+def serves_files(layout: Layout) -> bool:
+    """Whether Nginx was told to serve a front end."""
+    return f"root {layout.assets};" in (read_text(layout.site) or "")
+
+
+def require(
+    layout: Layout,
+    *,
+    processes: Sequence[str],
+    frontend: bool = False,
+    has_user: Callable[[str], bool] = user_exists,
+) -> None:
     """Refuse a host that provisioning has not been through with, and name every piece that it lacks."""
     lacking = [] if has_user(layout.app) else [f"user {layout.app}"]
     lacking += missing(layout, processes=processes)
+    if frontend and "web" in processes and not serves_files(layout):
+        lacking.append(f"front end in {layout.site}")
     if lacking:
         raise SlipwayError(
             "This host is not ready for a deploy, or was only provisioned in part",

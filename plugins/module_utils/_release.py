@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from ansible_collections.slipway.webapp.plugins.module_utils import _static
 from ansible_collections.slipway.webapp.plugins.module_utils._archive import Limits, sha256_of
 from ansible_collections.slipway.webapp.plugins.module_utils._errors import SlipwayError
+from ansible_collections.slipway.webapp.plugins.module_utils._frontend import ASSETS, Frontend
 from ansible_collections.slipway.webapp.plugins.module_utils._installed import Installed, assigned, read_installed
 from ansible_collections.slipway.webapp.plugins.module_utils._layout import Layout
 from ansible_collections.slipway.webapp.plugins.module_utils._plan import Step
@@ -31,6 +32,7 @@ class Wish:
     ``environment`` and ``build_environment`` hold every variable, secrets too; ``secrets`` are the values to hide.
     ``upload`` is a file on the host that claims to be the artifact, ``size`` its size in bytes (0: not known).
     ``image`` is what is released instead of an artifact, by its digest, ``login`` the registry's user and password.
+    ``frontend`` comes beside either; alone, its ``sha256`` is that of the release.
     """
 
     release: str
@@ -50,6 +52,17 @@ class Wish:
     limits: Limits = field(default_factory=Limits)
     image: str = ""
     login: tuple[str, str] = ("", "")
+    frontend: Frontend | None = None
+
+    @property
+    def alone(self) -> bool:
+        """Whether there is nothing but a front end."""
+        return self.frontend is not None and self.frontend.sha256 == self.sha256
+
+    @property
+    def packed_frontend(self) -> Frontend | None:
+        """The front end, where it is an artifact."""
+        return self.frontend if self.frontend and not self.frontend.image else None
 
 
 @dataclass(frozen=True)
@@ -62,27 +75,37 @@ class State:
     unpublished: tuple[str, ...] = ()
     slots: tuple[str, ...] = ()
     image: bool = False
+    frontend: str = ABSENT
 
 
 def probe(layout: Layout, wish: Wish, engine: Engine | None = None) -> State:
     """Look; the artifact's bytes are read only when a build would need them. An image needs an ``engine``."""
     there = read_installed(layout, wish.release)
-    artifact = ABSENT
-    path = layout.artifact(wish.sha256)
-    if os.path.exists(path):
-        sound = there is not None or sha256_of(path) == wish.sha256
-        artifact = PRESENT if sound else DAMAGED
     unpublished: tuple[str, ...] = ()
     if there is not None:
-        unpublished = _static.missing(os.path.join(there.path, "static"), layout.static)
+        unpublished = tuple(name for part, union in unions(there.path, layout) for name in _static.missing(part, union))
+    front = wish.packed_frontend
     return State(
         installed=there,
         partial=os.path.lexists(layout.partial(wish.release)),
-        artifact=artifact,
+        artifact=_artifact(layout, wish.sha256, needed=there is None),
+        frontend=_artifact(layout, front.sha256, needed=there is None) if front else ABSENT,
         unpublished=unpublished,
         slots=tuple(slot for slot, release in assigned(layout).items() if release == wish.release),
         image=bool(wish.image and engine and engine.image(wish.image)),
     )
+
+
+def _artifact(layout: Layout, sha256: str, *, needed: bool) -> str:
+    path = layout.artifact(sha256)
+    if not os.path.exists(path):
+        return ABSENT
+    return PRESENT if not needed or sha256_of(path) == sha256 else DAMAGED
+
+
+def unions(release: str, layout: Layout) -> tuple[tuple[str, str], ...]:
+    """What of a release is published under the common roof of all: (its directory, the roof)."""
+    return ((os.path.join(release, "static"), layout.static), (os.path.join(release, ASSETS), layout.assets))
 
 
 def plan(state: State, wish: Wish) -> tuple[Step, ...]:
@@ -124,16 +147,25 @@ def _build(state: State, wish: Wish, *, clean: bool = False) -> tuple[Step, ...]
     django = " and ".join(
         (["check --deploy"] if wish.check_deploy else []) + (["collectstatic"] if wish.collectstatic else [])
     )
-    source = not wish.image
+    source = not wish.image and not wish.alone
+    django = django if not wish.alone else ""
+    front = wish.packed_frontend
     steps = [
         (state.partial or clean, "clean", f"remove the unfinished build of {wish.release}"),
-        (not source and not state.image, "pull", f"pull {wish.image}"),
-        (not source, "prepare", "see whether this host can run the image"),
+        (bool(wish.image) and not state.image, "pull", f"pull {wish.image}"),
+        (bool(wish.image), "prepare", "see whether this host can run the image"),
+        (wish.alone, "prepare", f"make a place for release {wish.release}"),
         (source and state.artifact != PRESENT, "receive", f"take the artifact {wish.sha256[:12]} in"),
         (source, "unpack", f"unpack the artifact {wish.sha256[:12]}"),
         (source, "environment", "install the locked requirements, unless an environment with them is here"),
         (source, "compile", "compile the code"),
         (bool(django), "django", f"run {django}"),
+        (
+            front is not None and state.frontend != PRESENT,
+            "receive_frontend",
+            f"take the front end {front.sha256[:12] if front else ''} in",
+        ),
+        (wish.frontend is not None, "frontend", "lay the front end's files out"),
         (True, "publish", "publish the static files"),
         (True, "seal", f"make release {wish.release} visible"),
     ]
@@ -142,4 +174,6 @@ def _build(state: State, wish: Wish, *, clean: bool = False) -> tuple[Step, ...]
 
 def needs_artifact(steps: Sequence[Step], wish: Wish) -> bool:
     """True when the plan cannot begin before somebody brings the artifact."""
-    return not wish.upload and any(step.name == "receive" for step in steps)
+    front = wish.packed_frontend
+    brought = {"receive": wish.upload, "receive_frontend": front.upload if front else ""}
+    return any(step.name in brought and not brought[step.name] for step in steps)

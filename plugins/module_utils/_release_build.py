@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.slipway.webapp.plugins.module_utils import _release_django, _static
+from ansible_collections.slipway.webapp.plugins.module_utils import _frontend, _release_django, _static
 from ansible_collections.slipway.webapp.plugins.module_utils import _requirements as _req
 from ansible_collections.slipway.webapp.plugins.module_utils._archive import sha256_of, unpack
 from ansible_collections.slipway.webapp.plugins.module_utils._errors import SlipwayError
@@ -40,7 +40,7 @@ from ansible_collections.slipway.webapp.plugins.module_utils._layout import Layo
 from ansible_collections.slipway.webapp.plugins.module_utils._mask import complaint
 from ansible_collections.slipway.webapp.plugins.module_utils._plan import Step
 from ansible_collections.slipway.webapp.plugins.module_utils._ports import Clock, Completed, Engine, Runner
-from ansible_collections.slipway.webapp.plugins.module_utils._release import Wish
+from ansible_collections.slipway.webapp.plugins.module_utils._release import Wish, unions
 from ansible_collections.slipway.webapp.plugins.module_utils._version import VERSION
 
 
@@ -108,18 +108,24 @@ class Builder:
         set_aside(self.layout, self.wish.release)
 
     def _receive(self) -> None:
+        self._take_in(self.wish.upload, self.wish.sha256)
+
+    def _receive_frontend(self) -> None:
+        self._take_in(self._front.upload, self._front.sha256)
+
+    def _take_in(self, upload: str, sha256: str) -> None:
         ensure_directory(self.layout.artifacts, mode=0o700)
-        place = self.layout.artifact(self.wish.sha256)
-        temporary = os.path.join(self.layout.artifacts, f".{self.wish.sha256}.part")
+        place = self.layout.artifact(sha256)
+        temporary = os.path.join(self.layout.artifacts, f".{sha256}.part")
         try:
             # Copied before it is read, so that nobody who may write the upload can change it afterwards.
-            shutil.copyfile(self.wish.upload, temporary)
+            shutil.copyfile(upload, temporary)
             found = sha256_of(temporary)
-            if found != self.wish.sha256:
+            if found != sha256:
                 raise SlipwayError(
                     "The artifact that arrived on this host is not the one that was packed",
                     found=f"sha256 {found}",
-                    expected=f"sha256 {self.wish.sha256}",
+                    expected=f"sha256 {sha256}",
                     next_step="run the same command again; it transfers the artifact anew",
                 )
             _fsync(temporary)
@@ -132,10 +138,11 @@ class Builder:
     def _make_partial(self) -> None:
         gid = self.ports.owner.gid
         partial = self.layout.partial(self.wish.release)
-        ensure_directory(self.layout.releases, mode=0o750, gid=gid)
+        # Nginx goes through both to the front end, and can list neither.
+        ensure_directory(self.layout.releases, mode=0o751, gid=gid)
         os.mkdir(partial, 0o700)
         os.chown(partial, -1, gid)
-        os.chmod(partial, 0o750)
+        os.chmod(partial, 0o751)
 
     def _unpack(self) -> None:
         owner = self.ports.owner
@@ -226,17 +233,42 @@ class Builder:
         self.checks = report.lines
         self._link = _release_django.link_for(report.static_root, code=self.code, static=self.static)
 
+    @property
+    def _front(self) -> _frontend.Frontend:
+        if self.wish.frontend is None:
+            raise SlipwayError("There is no front end")  # a programming error: the plan has its steps only with one
+        return self.wish.frontend
+
+    def _frontend(self) -> None:
+        front, place = self._front, os.path.join(self.root, _frontend.FILES)
+        _frontend.bring(
+            front,
+            archive=self.layout.artifact(front.sha256),
+            place=place,
+            limits=self.wish.limits,
+            engine=self.ports.engine,
+            login=self.wish.login,
+        )
+        files, assets = _frontend.arrange(self.root, hashed=front.hashed)
+        for name in (_frontend.FILES, _frontend.ASSETS):
+            own(os.path.join(self.root, name), gid=_root_group(), public=True)
+        self.done["frontend"] = f"lay the front end out: {assets} files with hashed names, {files} others"
+
     def _publish(self) -> None:
         if not os.path.isdir(self.static):
             os.mkdir(self.static)
-        own(self.static, gid=0 if os.geteuid() == 0 else -1, public=True)
-        ensure_directory(self.layout.static, mode=0o755)
-        count = _static.publish(self.static, self.layout.static)
-        self.done["publish"] = f"publish {count} new static files"
+        own(self.static, gid=_root_group(), public=True)
+        self.done["publish"] = f"publish {self._publish_all(replace=True)} new static files"
 
     def _republish(self) -> None:
-        ensure_directory(self.layout.static, mode=0o755)
-        _static.publish(self.static, self.layout.static, replace=False)
+        self._publish_all(replace=False)
+
+    def _publish_all(self, *, replace: bool) -> int:
+        count = 0
+        for part, union in unions(self.root, self.layout):
+            ensure_directory(union, mode=0o755)
+            count += _static.publish(part, union, replace=replace)
+        return count
 
     def _seal(self) -> None:
         if self._lock is None or self._interpreter is None:
@@ -260,6 +292,7 @@ class Builder:
             collection=VERSION,
             commit=self.wish.commit,
             image=self.wish.image,
+            frontend=self.wish.frontend.sha256 if self.wish.frontend else "",
         )
         _write_json(os.path.join(partial, RECORD), record.as_json(), gid=self.ports.owner.gid)
         self._sync(partial)
@@ -334,6 +367,11 @@ def set_aside(layout: Layout, *releases: str) -> None:
         remove_tree(layout.partial(release))
         os.rename(layout.release(release), layout.partial(release))
     fsync_directory(layout.releases)
+
+
+def _root_group() -> int:
+    """The group of what is public: root's own."""
+    return 0 if os.geteuid() == 0 else -1
 
 
 def own(root: str, *, gid: int, public: bool = False) -> None:

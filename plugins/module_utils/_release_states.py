@@ -16,6 +16,7 @@ import platform
 import re
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.slipway.webapp.plugins.module_utils import _installed, _ledger, _static
@@ -31,6 +32,7 @@ from ansible_collections.slipway.webapp.plugins.module_utils._release_build impo
     remove_tree,
     set_aside,
 )
+from ansible_collections.slipway.webapp.plugins.module_utils._release_frontend import FrontendBuilder
 from ansible_collections.slipway.webapp.plugins.module_utils._release_image import ImageBuilder
 from ansible_collections.slipway.webapp.plugins.module_utils._requirements import PROBE, Interpreter, read_interpreter
 from ansible_collections.slipway.webapp.plugins.module_utils._retention import (
@@ -60,11 +62,17 @@ def present(layout: Layout, wish: model.Wish, ports: Ports, *, check_mode: bool 
         return _result(before.installed, None, [step.summary for step in steps], wish=wish)
     with locked(layout.lock("build"), wait_seconds=wish.timeout, what=f"a build of {layout.app}"):
         steps = model.plan(model.probe(layout, wish, ports.engine), wish)
-        builder = (ImageBuilder if wish.image else Builder)(layout, wish, ports, interpreter)
+        builder = _builder(wish)(layout, wish, ports, interpreter)
         _build(layout, builder, steps)
     done = [builder.done.get(step.name, step.summary) for step in steps]
     after = _installed.read_installed(layout, wish.release)
     return {**_result(before.installed, after, done), "checks": list(builder.checks)}
+
+
+def _builder(wish: model.Wish) -> type[Builder]:
+    if wish.alone:
+        return FrontendBuilder
+    return ImageBuilder if wish.image else Builder
 
 
 def _build(layout: Layout, builder: Builder, steps: Sequence[Step]) -> None:
@@ -111,14 +119,14 @@ def _free(layout: Layout) -> int:
 def _require(layout: Layout, wish: model.Wish, ports: Ports, steps: Sequence[Step]) -> Interpreter | None:
     """Refuse before anything is changed what could only fail later: disk, rights, Python."""
     names = {step.name for step in steps}
-    for path in (layout.artifacts, layout.releases, layout.venvs, layout.static, layout.state):
+    for path in (layout.artifacts, layout.releases, layout.venvs, layout.static, layout.assets, layout.state):
         if not os.access(_existing(path), os.W_OK):
             raise SlipwayError(
                 f"{path} cannot be written",
                 found=f"{_existing(path)} is on a read-only filesystem, or this user may not write there",
                 next_step="mend it on this host, then run the same command again",
             )
-    if "unpack" in names or "pull" in names:
+    if names & {"unpack", "pull", "frontend"}:
         _require_room(layout, wish)
     return _interpreter(wish, ports) if "environment" in names else None
 
@@ -138,11 +146,11 @@ def _interpreter(wish: model.Wish, ports: Ports) -> Interpreter:
 
 
 def _require_room(layout: Layout, wish: model.Wish) -> None:
-    size = wish.size
-    for path in (wish.upload, layout.artifact(wish.sha256)):
-        if path and os.path.exists(path):
-            size = os.path.getsize(path)
-    needed = 3 * size + (NEXT_VENV if _names(layout.venvs) else FIRST_VENV)
+    size = 0 if wish.alone else _size(wish.size, wish.upload, layout.artifact(wish.sha256))
+    if wish.frontend:
+        size += _size(wish.frontend.size, wish.frontend.upload, layout.artifact(wish.frontend.sha256))
+    venv = NEXT_VENV if _names(layout.venvs) else FIRST_VENV
+    needed = 3 * size + (0 if wish.alone else venv)
     free = _free(layout)
     if free < needed:
         raise SlipwayError(
@@ -151,6 +159,11 @@ def _require_room(layout: Layout, wish: model.Wish) -> None:
             expected=f"{needed // MEGABYTE + 1} MB",
             next_step="make room on this host; `webapp_retain` says how many releases stay",
         )
+
+
+def _size(said: int, *places: str) -> int:
+    """The size of an artifact in bytes, wherever it is by now."""
+    return next((os.path.getsize(path) for path in reversed(places) if path and os.path.exists(path)), said)
 
 
 def _result(
@@ -219,6 +232,7 @@ def take_stock(layout: Layout) -> Stock:
                 sha256=one.record.sha256 if one.record else "",
                 lock_hash=one.record.lock_hash if one.record else "",
                 image=one.record.image if one.record else "",
+                frontend=one.record.frontend if one.record else "",
             )
             for one in _installed.installed(layout)
         ),
@@ -239,21 +253,36 @@ def _config_of(layout: Layout, slot: str) -> str:
     return found.group(1) if found else ""
 
 
-def _tidying(layout: Layout, going: Surplus) -> tuple[_static.Tidying, dict[str, str]]:
-    places = {one.id: os.path.join(one.path, "static") for one in _installed.installed(layout)}
+@dataclass(frozen=True)
+class _Roof:
+    """What one union must lose or show instead; ``places`` are the directories of the releases."""
+
+    union: str
+    tidying: _static.Tidying
+    places: dict[str, str]
+
+    def steps(self, going: Surplus) -> list[Step]:
+        what = {"roof": self}
+        if self.tidying.remove:
+            return [Step("static", f"remove {len(self.tidying.remove)} static files that no release needs", what)]
+        if self.tidying.replace and going.releases:
+            return [Step("static", "show the newest retained static files", what)]
+        return []
+
+
+def _roofs(layout: Layout, going: Surplus) -> list[_Roof]:
+    parts: dict[str, dict[str, str]] = {union: {} for _part, union in model.unions("", layout)}
+    for one in _installed.installed(layout):
+        for part, union in model.unions(one.path, layout):
+            parts[union][one.id] = part
+    return [_roof(union, places, going) for union, places in parts.items()]
+
+
+def _roof(union: str, places: dict[str, str], going: Surplus) -> _Roof:
     has = {release: tuple(_static.names(place)) for release, place in places.items()}
     kept = {release: names for release, names in has.items() if release not in going.releases}
     lost = {release: names for release, names in has.items() if release in going.releases}
-    union = tuple(_static.names(layout.static))
-    return _static.tidy_plan(union, kept=kept, lost=lost), places
-
-
-def _static_steps(going: Surplus, tidying: _static.Tidying) -> list[Step]:
-    if tidying.remove:
-        return [Step("static", f"remove {len(tidying.remove)} static files that no release needs")]
-    if tidying.replace and going.releases:
-        return [Step("static", "show the newest retained static files")]
-    return []
+    return _Roof(union, _static.tidy_plan(tuple(_static.names(union)), kept=kept, lost=lost), places)
 
 
 def _prune_steps(going: Surplus) -> list[Step]:
@@ -295,13 +324,14 @@ def pruned(
             stack.enter_context(locked(layout.lock("build"), wait_seconds=timeout, what=f"a build of {layout.app}"))
         stock = take_stock(layout)
         going = surplus(stock, retain=retain)
-        tidying, places = _tidying(layout, going)
+        tidyings = [step for roof in _roofs(layout, going) for step in roof.steps(going)]
 
-        def tidy(_step: Step) -> None:
-            _static.tidy(layout.static, tidying, static_of=places)
+        def tidy(step: Step) -> None:
+            roof: _Roof = step.data["roof"]
+            _static.tidy(roof.union, roof.tidying, static_of=roof.places)
 
         # Static files first: what the tidying shows instead depends on which releases there are.
-        done = carry_out(_static_steps(going, tidying), tidy, check_mode=check_mode)
+        done = carry_out(tidyings, tidy, check_mode=check_mode)
         if going.releases and not check_mode:
             set_aside(layout, *going.releases)
         done += carry_out(_prune_steps(going), lambda step: _remove(layout, engine, step), check_mode=check_mode)

@@ -30,6 +30,7 @@ class Kept:
     sha256: str = ""
     lock_hash: str = ""
     image: str = ""
+    frontend: str = ""
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def surplus(stock: Stock, *, retain: int) -> Surplus:
         releases=tuple(release.id for release in stock.releases if release.id not in needed),
         partials=stock.partials,
         venvs=_others(stock.venvs, (release.lock_hash for release in staying)),
-        artifacts=_others(stock.artifacts, (release.sha256 for release in staying)),
+        artifacts=_others(stock.artifacts, (sha256 for one in staying for sha256 in (one.sha256, one.frontend))),
         configs=_others(stock.configs, configs),
         images=_others(images, (release.image for release in staying)),
     )

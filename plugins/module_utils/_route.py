@@ -3,8 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Which slot receives which share of the traffic: a directory of socket symlinks, swapped by one rename(2).
 
-Nginx hashes each client into one of 20 buckets and connects to ``route/<bucket>.sock``. ``route`` is a symlink to
-``routes/<n>``; a reader follows the old directory or the new one, whole, at every instant.
+Nginx hashes each client into one of 20 buckets and connects to ``route/<bucket>.sock``, or reads a front end's files
+below ``route/<bucket>.files``. ``route`` is a symlink to ``routes/<n>``; a reader follows the old directory or the new
+one, whole, at every instant.
 """
 
 from __future__ import annotations
@@ -98,6 +99,11 @@ def wish(weights: Mapping[str, int], *, preview: str = "", number: int = 0) -> R
 
 def bucket_name(bucket: int) -> str:
     return f"{bucket:02d}.sock"
+
+
+def files_name(bucket: str) -> str:
+    """Where the files of a bucket ('00' to '19', or those of testers) are found."""
+    return f"{bucket}.files"
 
 
 def probe(layout: Layout) -> Route | None:
@@ -219,10 +225,17 @@ class Doer:
         ensure_directory(here)
         for bucket, slot in enumerate(route.buckets):
             os.symlink(self.layout.socket(slot), os.path.join(here, bucket_name(bucket)))
+            self._lead(here, f"{bucket:02d}", slot)
         # The directory, because Nginx can ask whether that is there, of a socket it cannot.
         os.symlink(os.path.dirname(self.layout.socket(route.testers)), os.path.join(here, PREVIEW))
+        self._lead(here, PREVIEW, route.testers)
         fsync_directory(here)
         fsync_directory(self.layout.routes)
+
+    @staticmethod
+    def _lead(here: str, bucket: str, slot: str) -> None:
+        """By way of the slot, which is given another release only while no bucket leads to it."""
+        os.symlink(os.path.join("..", "..", "slots", slot), os.path.join(here, files_name(bucket)))
 
     def _switch(self, *, number: int) -> None:
         temporary = os.path.join(self.layout.home, f".route.{os.getpid()}.{secrets.token_hex(4)}")

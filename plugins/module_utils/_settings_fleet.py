@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from typing import Any, Callable
 
 from ansible_collections.slipway.webapp.plugins.module_utils._derived import LOOPBACK
+from ansible_collections.slipway.webapp.plugins.module_utils._frontend import INDEX
 from ansible_collections.slipway.webapp.plugins.module_utils._settings import Problem, Setting, shown
 from ansible_collections.slipway.webapp.plugins.module_utils._settings_analysis import check_log
+from ansible_collections.slipway.webapp.plugins.module_utils._settings_frontend import has_backend
 from ansible_collections.slipway.webapp.plugins.module_utils._settings_rollout import check_rollout_fleet
 from ansible_collections.slipway.webapp.plugins.module_utils._settings_rules import (
     ARCHIVE,
@@ -159,7 +161,7 @@ def _gives(values: Mapping[str, Any], name: str) -> bool:
 
 
 def _check_database(values: Mapping[str, Any], hosts: list[str], *, alone: bool) -> list[Problem]:
-    if values["webapp_database_url"] or _gives(values, "DATABASE_URL"):
+    if values["webapp_database_url"] or _gives(values, "DATABASE_URL") or not has_backend(values):
         return []
     if len(hosts) > 1:
         return [Problem("webapp_host_roles", "database on " + ", ".join(hosts), "database on one host")]
@@ -181,7 +183,7 @@ def _check_database(values: Mapping[str, Any], hosts: list[str], *, alone: bool)
 
 def _check_broker(values: Mapping[str, Any], hosts: list[str], *, alone: bool) -> list[Problem]:
     own = _gives(values, "REDIS_URL") or _gives(values, "CELERY_BROKER_URL")
-    if values["webapp_redis_url"] or own:
+    if values["webapp_redis_url"] or own or not has_backend(values):
         return []
     if len(hosts) > 1:
         return [Problem("webapp_host_roles", "broker on " + ", ".join(hosts), "broker on one host")]
@@ -212,8 +214,10 @@ def check_files(values: Mapping[str, Any], *, needs: Sequence[str], kind_of: Cal
     report = values["webapp_smoke_junit"]
     if report and kind_of(os.path.dirname(report)) != "directory":
         problems.append(Problem("webapp_smoke_junit", shown(report), "a path in a directory that exists"))
-    if "source" in needs:
+    if "source" in needs and has_backend(values):
         problems += _check_source(values, kind_of)
+    if "source" in needs:
+        problems += _check_frontend_source(values, kind_of)
     if "image" in needs:
         problems += _check_image(values, kind_of)
     return problems
@@ -229,6 +233,22 @@ def _check_source(values: Mapping[str, Any], kind_of: Callable[[str], str]) -> l
     return _check_code("webapp_source", source, sha256, kind_of)
 
 
+def _check_frontend_source(values: Mapping[str, Any], kind_of: Callable[[str], str]) -> list[Problem]:
+    """Files that a build has written, or an image that holds them."""
+    name, source, sha256 = "webapp_frontend_source", values["webapp_frontend_source"], values["webapp_frontend_sha256"]
+    if digest_of(source) or not source:
+        return [Problem("webapp_frontend_sha256", "the SHA-256 of no archive", f"{name}: a .tar.gz")] if sha256 else []
+    if re.fullmatch(GIT, source) and not re.fullmatch(ARCHIVE, source):
+        expected = "what a build has written: a directory, a .tar.gz of it, or an image by its digest"
+        return [Problem(name, shown(source), expected)]
+    problems = _check_code(name, source, sha256, kind_of, of_sha256="webapp_frontend_sha256")
+    place = os.path.join(source, INDEX)
+    if not problems and kind_of(source) == "directory" and kind_of(place) != "file":
+        expected = f"{INDEX} at its top: name what the build has written, such as dist or build"
+        problems.append(Problem(name, f"no {shown(place)}", expected))
+    return problems
+
+
 def _check_image(values: Mapping[str, Any], kind_of: Callable[[str], str]) -> list[Problem]:
     """What a build needs: source code, and a registry to push to."""
     problems = []
@@ -241,17 +261,19 @@ def _check_image(values: Mapping[str, Any], kind_of: Callable[[str], str]) -> li
     return problems + _check_code("webapp_image_source", source, values["webapp_source_sha256"], kind_of)
 
 
-def _check_code(name: str, source: str, sha256: str, kind_of: Callable[[str], str]) -> list[Problem]:
+def _check_code(
+    name: str, source: str, sha256: str, kind_of: Callable[[str], str], *, of_sha256: str = "webapp_source_sha256"
+) -> list[Problem]:
     remote = re.fullmatch(GIT, source)
     if re.fullmatch(ARCHIVE, source):
         if remote and not sha256:
-            return [Problem("webapp_source_sha256", "nothing", f"the SHA-256 of the archive that {name} names")]
+            return [Problem(of_sha256, "nothing", f"the SHA-256 of the archive that {name} names")]
         if not remote and kind_of(source) != "file":
             return [Problem(name, shown(source), "an archive that exists on the controller")]
         return []
     problems = []
     if sha256:
-        problems.append(Problem("webapp_source_sha256", "the SHA-256 of no archive", f"{name} to be a .tar.gz"))
+        problems.append(Problem(of_sha256, "the SHA-256 of no archive", f"{name} to be a .tar.gz"))
     if not remote and not source.startswith(("/", "~")):
         problems.append(Problem(name, shown(source), "a URL, or an absolute path on the controller"))
     elif not remote and kind_of(source) != "directory":

@@ -16,6 +16,13 @@ from ansible_collections.slipway.webapp.plugins.module_utils._settings_analysis 
 from ansible_collections.slipway.webapp.plugins.module_utils._settings_analysis import check_analysis
 from ansible_collections.slipway.webapp.plugins.module_utils._settings_database import RULES as DATABASE_RULES
 from ansible_collections.slipway.webapp.plugins.module_utils._settings_database import check_database
+from ansible_collections.slipway.webapp.plugins.module_utils._settings_frontend import (
+    OF_A_BACKEND,
+    OF_EVERY_BACKEND,
+    check_frontend,
+    has_backend,
+)
+from ansible_collections.slipway.webapp.plugins.module_utils._settings_frontend import RULES as FRONTEND_RULES
 from ansible_collections.slipway.webapp.plugins.module_utils._settings_rollout import check_rollout
 from ansible_collections.slipway.webapp.plugins.module_utils._settings_scan import RULES as SCAN_RULES
 from ansible_collections.slipway.webapp.plugins.module_utils._settings_scan import check_scan
@@ -115,8 +122,8 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
         lambda text: is_domain(text) and not is_placeholder(text),
         "a host name in lower case, such as shop.example.org",
     ),
-    "webapp_settings_module": (_matches(DOTTED), "the dotted name of a Python module, such as shop.settings"),
-    "webapp_source": (lambda text: bool(text.strip()), "a directory, a Git URL or an archive"),
+    "webapp_settings_module": (_empty_or(_matches(DOTTED)), OF_EVERY_BACKEND["webapp_settings_module"]),
+    "webapp_source": (_empty_or(lambda text: bool(text.strip())), OF_EVERY_BACKEND["webapp_source"]),
     "webapp_source_ref": (_empty_or(_matches(r"[^\s-][^\s]*")), "a branch, a tag or a commit"),
     "webapp_source_sha256": (_empty_or(_matches(r"[0-9a-f]{64}")), "64 hexadecimal digits in lower case"),
     "webapp_source_subdirectory": (_empty_or(_inside), "a path inside the source, without .."),
@@ -181,14 +188,16 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     **ANALYSIS_RULES,
     **SCAN_RULES,
     **SMOKE_RULES,
+    **FRONTEND_RULES,
 }
 
 
 def check_rules(values: Mapping[str, Any], *, host: str) -> list[Problem]:
     """Everything that a single host's settings say wrongly on their own."""
     problems = []
+    unread = () if has_backend(values) else OF_A_BACKEND
     for name, (good, expected) in RULES.items():
-        if name in values and not good(values[name]):
+        if name in values and name not in unread and not good(values[name]):
             problems.append(Problem(name, shown(values[name], secret=name in HIDDEN), expected, host))
     checks = (
         _check_aliases,
@@ -201,6 +210,7 @@ def check_rules(values: Mapping[str, Any], *, host: str) -> list[Problem]:
         check_analysis,
         check_scan,
         check_smoke,
+        check_frontend,
     )
     for check in checks:
         problems.extend(check(values, host))

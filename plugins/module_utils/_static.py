@@ -73,7 +73,7 @@ def _put(source: str, place: str) -> None:
     except OSError as error:
         if error.errno not in (errno.EXDEV, errno.EMLINK, errno.EPERM):
             raise
-        shutil.copyfile(source, temporary)  # another filesystem, or one without hard links
+        shutil.copy2(source, temporary)  # another filesystem, or one without hard links; the time stays (_frontend.py)
         os.chmod(temporary, 0o644)
     os.replace(temporary, place)
 

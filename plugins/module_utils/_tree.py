@@ -36,18 +36,20 @@ class Directory:
 def wanted(*, layout: Layout, programs: str = "/usr/lib/slipway") -> tuple[Directory, ...]:
     """Every directory of one application, parents first.
 
-    Nginx must reach ``route``, ``routes``, ``static``, ``acme`` and ``shared/media`` and nothing else; the application
-    reads what root wrote and owns nothing but ``shared``.
+    Nginx must reach ``route``, ``routes``, ``static``, ``assets``, ``acme`` and ``shared/media``, through ``slots`` and
+    ``releases`` the front end of a release, and nothing else; the application reads what root wrote and owns nothing
+    but ``shared``.
     """
     app = layout.app
     return (
         Directory(layout.home, "root", "root", 0o755),
         Directory(layout.artifacts, "root", app, 0o750),
-        Directory(layout.releases, "root", app, 0o750),
+        Directory(layout.releases, "root", app, 0o751),
         Directory(layout.venvs, "root", app, 0o750),
-        Directory(layout.slots, "root", app, 0o750),
+        Directory(layout.slots, "root", app, 0o751),
         Directory(layout.routes, "root", "root", 0o755),
         Directory(layout.static, "root", "root", 0o755),
+        Directory(layout.assets, "root", "root", 0o755),
         Directory(os.path.join(layout.home, "acme"), "root", "root", 0o755),
         Directory(layout.shared, app, app, 0o751),
         Directory(layout.media, app, WEB_SERVER, 0o2750),

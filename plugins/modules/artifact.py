@@ -65,6 +65,11 @@ options:
       another release.
     type: dict
     default: {}
+  frontend:
+    description: The source is a front end that was built, with C(index.html) at its top. All files of a directory are
+      packed then, whatever Git ignores, and links are refused.
+    type: bool
+    default: false
   destination:
     description: The directory on the controller that keeps packed artifacts and mirrors of Git repositories.
     type: path
@@ -200,6 +205,7 @@ def spec() -> dict[str, Any]:
         "exclude": {"type": "list", "elements": "str", "default": []},
         "version": {"type": "str", "default": ""},
         "recipe": {"type": "dict", "default": {}},
+        "frontend": {"type": "bool", "default": False},
         "destination": {"type": "path", "required": True},
         "max_files": {"type": "int", "default": 100_000},
         "max_bytes": {"type": "int", "default": 4 << 30},
@@ -233,6 +239,7 @@ def run(module: AnsibleModule) -> dict[str, Any]:
         exclude=tuple(given["exclude"]),
         version=given["version"],
         recipe={str(name): str(value) for name, value in given["recipe"].items()},
+        frontend=given["frontend"],
         limits=Limits(files=given["max_files"], total_bytes=given["max_bytes"]),
     )
     # Git must be the operator's own: it may need their PATH, their SSH agent and their configuration.

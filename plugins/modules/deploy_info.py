@@ -35,6 +35,10 @@ options:
     type: list
     elements: str
     choices: [web, worker, beat]
+  frontend:
+    description: Whether the release has a front end, of which Nginx must know where the web process is.
+    type: bool
+    default: false
   controller_time:
     description: What the controller's clock says at the moment, in seconds since the epoch.
     type: float
@@ -233,6 +237,7 @@ def spec() -> dict[str, Any]:
         "release": {"type": "str"},
         "config": {"type": "str"},
         "processes": {"type": "list", "elements": "str", "choices": list(PROCESSES)},
+        "frontend": {"type": "bool", "default": False},
         "controller_time": {"type": "float"},
         "lease_seconds": {"type": "int"},
     }
@@ -245,7 +250,7 @@ def run(module: AnsibleModule) -> dict[str, Any]:
         require_clock(here=clock.now(), controller=given["controller_time"], lease_seconds=given["lease_seconds"])
     wanted = Wanted(given["release"], given["config"], given["processes"]) if given["release"] else None
     if wanted:
-        _provisioned.require(layout, processes=wanted.processes)
+        _provisioned.require(layout, processes=wanted.processes, frontend=given["frontend"])
     systemd = HostSystemd(HostRunner(module))
     return {"changed": False, **inspect(layout, systemd=systemd, clock=clock, wanted=wanted)}
 

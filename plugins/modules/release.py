@@ -62,6 +62,30 @@ options:
       - Needs the Docker Engine and the Python package C(docker) on the host.
     type: str
     default: ''
+  frontend:
+    description: The packed front end on the controller.
+    type: path
+    default: ''
+  frontend_sha256:
+    description:
+      - The SHA-256 of the front end, or the digest of its image. Empty, where the release has none.
+      - When it is O(sha256) too, the release is nothing but a front end.
+    type: str
+    default: ''
+  frontend_image:
+    description: The image, by its digest, out of which the front end's files are taken, instead of O(frontend).
+    type: str
+    default: ''
+  frontend_image_path:
+    description: The directory of that image which holds the files.
+    type: str
+    default: /usr/share/nginx/html
+  frontend_hashed:
+    description: Regular expressions of the front end's paths (C(/assets/main-8f3a2b1c.js)) that have a hash in their
+      name. These files are kept while any retained release has them, and browsers keep them for ever.
+    type: list
+    elements: str
+    default: []
   registry_username:
     description: The user of the registry, if it wants a login. It is used once and kept nowhere on the host.
     type: str
@@ -129,6 +153,15 @@ options:
     description: Set by the module itself on the controller, the artifact's size in bytes.
     type: int
     default: 0
+  frontend_upload:
+    description: Set by the module itself on the controller, the place on the host to which the front end was
+      transferred.
+    type: path
+    default: ''
+  frontend_size:
+    description: Set by the module itself on the controller, the packed front end's size in bytes.
+    type: int
+    default: 0
 seealso:
   - module: slipway.webapp.artifact
   - module: slipway.webapp.release_info
@@ -136,6 +169,16 @@ seealso:
 """
 
 EXAMPLES = r"""
+- name: Build a release that is nothing but a front end
+  slipway.webapp.release:
+    app: shop
+    release: "{{ artifact.release }}"
+    sha256: "{{ artifact.sha256 }}"
+    settings_module: ''
+    frontend: "{{ artifact.path }}"
+    frontend_sha256: "{{ artifact.sha256 }}"
+    frontend_hashed: ['[.-][0-9a-f]{8,}[.]']
+
 - name: Build the release on every host
   slipway.webapp.release:
     app: shop
@@ -215,6 +258,9 @@ release:
     commit:
       description: The commit that was packed, or an empty text.
       type: str
+    frontend:
+      description: The SHA-256 of its front end, or an empty text.
+      type: str
 checks:
   description: The last lines that C(check --deploy) and C(collectstatic) printed, when they ran.
   type: list
@@ -239,6 +285,7 @@ from ansible_collections.slipway.webapp.plugins.module_utils import _release_sta
 from ansible_collections.slipway.webapp.plugins.module_utils._archive import Limits
 from ansible_collections.slipway.webapp.plugins.module_utils._config import checked, merged
 from ansible_collections.slipway.webapp.plugins.module_utils._engine import HostEngine
+from ansible_collections.slipway.webapp.plugins.module_utils._frontend import Frontend
 from ansible_collections.slipway.webapp.plugins.module_utils._host import HostClock, HostRunner, guarded, ids_of
 from ansible_collections.slipway.webapp.plugins.module_utils._layout import Layout
 from ansible_collections.slipway.webapp.plugins.module_utils._release import Wish
@@ -255,6 +302,11 @@ def spec() -> dict[str, Any]:
         "artifact": {"type": "path"},
         "sha256": {"type": "str"},
         "image": {"type": "str", "default": ""},
+        "frontend": {"type": "path", "default": ""},
+        "frontend_sha256": {"type": "str", "default": ""},
+        "frontend_image": {"type": "str", "default": ""},
+        "frontend_image_path": {"type": "str", "default": "/usr/share/nginx/html"},
+        "frontend_hashed": {"type": "list", "elements": "str", "default": []},
         "registry_username": {"type": "str", "default": ""},
         "registry_password": {"type": "str", "default": "", "no_log": True},
         "python": {"type": "path", "default": "/usr/bin/python3"},
@@ -271,12 +323,27 @@ def spec() -> dict[str, Any]:
         "max_bytes": {"type": "int", "default": 4 << 30},
         "artifact_upload": {"type": "path", "default": ""},
         "artifact_size": {"type": "int", "default": 0},
+        "frontend_upload": {"type": "path", "default": ""},
+        "frontend_size": {"type": "int", "default": 0},
     }
 
 
 def owner_of(app: str) -> Owner:
     uid, gid = ids_of(app)
     return Owner(name=app, uid=uid, gid=gid)
+
+
+def frontend_of(given: dict[str, Any]) -> Frontend | None:
+    if not given["frontend_sha256"]:
+        return None
+    return Frontend(
+        sha256=given["frontend_sha256"],
+        upload=given["frontend_upload"],
+        size=given["frontend_size"],
+        image=given["frontend_image"],
+        path=given["frontend_image_path"],
+        hashed=tuple(given["frontend_hashed"]),
+    )
 
 
 def wish_of(given: dict[str, Any]) -> Wish:
@@ -301,6 +368,7 @@ def wish_of(given: dict[str, Any]) -> Wish:
         image=given["image"],
         login=(given["registry_username"], given["registry_password"]),
         limits=Limits(files=given["max_files"], total_bytes=given["max_bytes"]),
+        frontend=frontend_of(given),
     )
 
 

@@ -79,6 +79,9 @@ releases:
     files:
       description: How many files its artifact holds.
       type: int
+    frontend:
+      description: The SHA-256 of its front end, or an empty text.
+      type: str
     commit:
       description: The commit that was packed, or an empty text.
       type: str

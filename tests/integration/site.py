@@ -7,7 +7,7 @@ import asyncio
 import json
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,10 +81,11 @@ class Site:
         """Deploy a source; this must be refused."""
         return self.play("deploy", *arguments, webapp_source=str(source), **settings).refused()
 
-    def ask(self, path: str, *, scheme: str = "https") -> Answer:
-        """Ask the public address as a visitor does."""
+    def ask(self, path: str, *, scheme: str = "https", header: Sequence[str] = ()) -> Answer:
+        """Ask the public address as a visitor does; ``header`` are NAME=VALUE."""
         address = self.hosts[self.edge].address
-        (found,) = asyncio.run(ask(address=address, name=self.domain, paths=[path], scheme=scheme, text=None))
+        words: dict[str, Any] = {"address": address, "name": self.domain, "scheme": scheme, "header": header}
+        (found,) = asyncio.run(ask(paths=[path], text=None, **words))
         return Answer(status=found["status"], headers=found["headers"], body=found["body"])
 
     def ask_or_none(self, path: str) -> Answer | None:

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from tests.app import frontend as editions
 from tests.hosts import engine
 from tests.integration.conftest import fleet_of
 from tests.integration.controller import Run
@@ -342,3 +343,30 @@ def test_a_web_host_fails_under_load(
     assert sum(failed.values()) <= 2, report.lines()
     assert report.posts.sound, report.lines()
     tell(counts(report))
+
+
+def test_files_of_a_front_end_are_those_of_the_web_hosts(fleet: Site, tell: Callable[[str], None]) -> None:
+    """Whichever host answers: the same file, the same headers, and the same ETag, so that none is sent twice."""
+    front = editions.make(edition=1, destination=fleet.directory / "front")
+    settings: dict[str, Any] = {"webapp_frontend_source": str(front), "webapp_backend_paths": ["/notes", "/old/"]}
+    fleet.play("provision", **settings).ended(0)
+    fleet.deploy(fleet.sources.tree(release=2), **settings)
+    pages = [get(fleet, "/") for _time in range(12)]
+    assert {page.status for page in pages} == {200}
+    assert {page.body for page in pages} == {(front / "index.html").read_text()}
+    assert {page.headers["cache-control"] for page in pages} == {"no-cache"}
+    (etag,) = {page.headers["etag"] for page in pages}
+    again = [get(fleet, "/some/place", If_None_Match=etag).status for _time in range(12)]
+    assert set(again) == {304}
+    part = next(name for name in editions.files(1) if name.startswith("assets/"))
+    seen = [get(fleet, f"/{part}") for _time in range(6)]
+    assert {(one.status, one.headers["cache-control"]) for one in seen} == {
+        (200, "public, max-age=31536000, immutable")
+    }
+    assert get(fleet, "/assets/none-00000000.js").status == 404
+    assert get(fleet, "/notes?token=x").status == 200
+    assert get(fleet, "/old").headers["location"] == "/old/", "no address of the inside gets out"
+    assert get(fleet, "/health").status == 200
+    logs = [fleet.hosts[name].sh('grep -c \'"uri":"/"\' /var/log/nginx/board.access.json || true') for name in WEB]
+    assert sum(int(count) for count in logs) >= 12
+    tell(f"one ETag from {len(WEB)} hosts; {len(again)} times 304")

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.load.generator import Engine
-from tests.load.options import Options, OptionsError
+from tests.load.options import Mix, Options, OptionsError
 from tests.load.report import Report
 
 
@@ -35,9 +35,21 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--timeout", type=float, default=30.0, help="seconds until a request has failed (default %(default)s)")
     add("--max-seconds", type=float, default=900.0, help="upper bound in any case (default %(default)s)")
     add("--max-requests", type=int, default=100_000, help="upper bound in any case (default %(default)s)")
+    add("--mix", type=mix, default=Mix(), help="shares, such as page=40,asset=40,slow=20; what is not named has none")
     add("--verify-posts", action="store_true", help="afterwards read back whether each note is there once")
     add("--report", type=Path, help="write all counts to this file, JSON")
     return parser.parse_args(arguments)
+
+
+def mix(text: str) -> Mix:
+    """Shares by name."""
+    shares = dict.fromkeys(Mix().weights(), 0)
+    for part in text.split(","):
+        name, _equals, share = part.partition("=")
+        if name not in shares or not share.isdigit():
+            raise argparse.ArgumentTypeError(f"{part!r}, expected {', '.join(shares)} with a number each")
+        shares[name] = int(share)
+    return Mix(**shares)
 
 
 async def run(options: Options) -> Report:

@@ -46,7 +46,14 @@ class _Resolver(AbstractResolver):
 
 
 async def ask(
-    *, address: str, name: str, paths: Sequence[str], scheme: str, text: str | None, stay: float = 0.0
+    *,
+    address: str,
+    name: str,
+    paths: Sequence[str],
+    scheme: str,
+    text: str | None,
+    stay: float = 0.0,
+    header: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
     """One request for each path, redirects not followed; with ``text`` a WebSocket that is sent it for each, and with
     ``stay`` kept until the server closes it, for so many seconds at most, and then opened anew.
@@ -55,7 +62,8 @@ async def ask(
     connector = aiohttp.TCPConnector(resolver=_Resolver(address), ssl=False)
     timeout = aiohttp.ClientTimeout(total=TIMEOUT_SECONDS)
     site = f"{scheme}://{name}"
-    async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
+    headers = dict(each.split("=", 1) for each in header)
+    async with aiohttp.ClientSession(connector=connector, timeout=timeout, headers=headers) as session:
         if text is None:
             return [await _page(session, site + path) for path in paths]
         return [await _echo(session, site + path, origin=site, text=text, stay=stay) for path in paths]
@@ -92,6 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--address", required=True, help="of the host")
     parser.add_argument("--name", required=True, help="of the site")
     parser.add_argument("--scheme", default="https", choices=("https", "http"))
+    parser.add_argument("--header", action="append", default=[], metavar="NAME=VALUE", help="to be sent with each")
     parser.add_argument("--text", help="open a WebSocket and send this")
     parser.add_argument("--stay", type=float, default=0.0, metavar="SECONDS", help="until it is closed, then again")
     try:

@@ -73,7 +73,7 @@ PLAY = {
     "any_errors_fatal": True,
     "vars": {
         "__run_release": ASKED.release,
-        "__deploy_artifact": {"version": ASKED.version, "sha256": ASKED.sha256},
+        "__webapp_artifact": {"version": ASKED.version, "sha256": ASKED.sha256},
         "webapp_approval_seconds": "{{ limit | default(60) }}",
     },
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -71,6 +71,20 @@ def test_each_piece(tmp_path: Path, gone: str, named: list[str]) -> None:
     place = Path(f"{tmp_path}{gone}")
     shutil.rmtree(place) if place.is_dir() else place.unlink()
     assert lacking(layout) == named
+
+
+def test_a_front_end_that_nginx_was_not_told_of(tmp_path: Path) -> None:
+    layout = provisioned(tmp_path)
+    users: dict[str, Callable[[str], bool]] = {"has_user": lambda _name: True}
+    site = Path(layout.site)
+    site.parent.mkdir(parents=True)
+    site.write_text("server { location / { proxy_pass http://unix:x; } }")
+    with pytest.raises(SlipwayError, match=r"front end in .*slipway-app-shop\.conf"):
+        _provisioned.require(layout, processes=["web"], frontend=True, **users)
+    _provisioned.require(layout, processes=["worker"], frontend=True, **users)
+    _provisioned.require(layout, processes=["web"], **users)
+    site.write_text(f"server {{ root {layout.assets}; }}")
+    _provisioned.require(layout, processes=["web"], frontend=True, **users)
 
 
 def test_a_process_that_the_host_got_after_it_was_provisioned(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.load import LoadGenerator, Mix, Report
-from tests.load.__main__ import main
+from tests.load.__main__ import main, parse
 from tests.unit.load.site import Site
 
 FAST: dict[str, Any] = {"clients": 8, "rate": 400.0, "slow_seconds": (0.01, 0.05), "upload_bytes": (10, 2000)}
@@ -49,6 +49,23 @@ def test_a_good_site_fails_nothing() -> None:
     assert report.posts.doubled == ()
     assert report.posts.doubtful == ()
     assert sorted(report.posts.answered) == sorted(site.tokens)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("page=40,asset=60", Mix(page=40, asset=60, note=0, slow=0, upload=0)),
+        ("page=1", Mix(page=1, asset=0, note=0, slow=0, upload=0)),
+    ],
+)
+def test_a_mix_of_the_command_line(text: str, found: Mix) -> None:
+    assert parse(["--url", "http://127.0.0.1", "--mix", text]).mix == found
+
+
+@pytest.mark.parametrize("text", ["pages=1", "page", "page=-1", ""])
+def test_a_mix_that_cannot_be_meant(text: str) -> None:
+    with pytest.raises(SystemExit):
+        parse(["--url", "http://127.0.0.1", "--mix", text])
 
 
 def test_clients_are_distinct_and_half_of_them_keep_their_connection() -> None:

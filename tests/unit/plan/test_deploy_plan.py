@@ -84,7 +84,16 @@ def plan(infos: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
 
 def test_a_plan() -> None:
     found = plan()
-    assert found["release"] == {"id": "r2", "version": "1.4", "sha256": "d" * 64, "commit": NEW, "files": 7, "size": 99}
+    release = {
+        "id": "r2",
+        "version": "1.4",
+        "sha256": "d" * 64,
+        "commit": NEW,
+        "files": 7,
+        "size": 99,
+        "frontend": None,
+    }
+    assert found["release"] == release
     assert sorted(found["hosts"]) == ["app1", "app2"]
     assert found["hosts"]["app1"] == {
         "state": "due",
@@ -121,6 +130,17 @@ def test_people_read_it() -> None:
         "app1  r1      green  r2          blue  release, slot",
         "app2  r1      green  r2          blue  release, slot",
     ]
+
+
+def test_a_front_end_is_shown_beside_its_back_end() -> None:
+    front = {"sha256": "e" * 64, "files": 9, "size": 77, "path": "/x"}
+    assert (
+        "             with a front end (9 files, artifact eeeeeeeeeeee)"
+        in plan_table(plan(frontend=front)).splitlines()
+    )
+    assert plan(frontend=front)["release"]["frontend"] == {"sha256": "e" * 64, "files": 9, "size": 77}
+    alone = plan_table(plan(frontend={**front, "sha256": "d" * 64}))
+    assert "front end" not in alone, "it is the artifact itself"
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,8 @@ SETTINGS: dict[str, Any] = {
     "__run_preflight": {"environment": "production", "primary": "app1", "run": "run-1", "by": "anna"},
     "__run_release": "r2",
     "__run_config": "c2",
-    "__deploy_artifact": ABOUT["artifact"],
+    "__webapp_artifact": ABOUT["artifact"],
+    "__deploy_frontend": {"skipped": True},
 }
 
 

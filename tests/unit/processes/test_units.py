@@ -92,6 +92,18 @@ def test_web(server: str, module: str) -> None:
     assert value(lines, "ReadWritePaths") == f"{LAYOUT.shared} /run/shop/%i"
 
 
+@pytest.mark.parametrize("runtime", ["systemd", "docker"])
+def test_web_of_a_front_end_alone(runtime: str) -> None:
+    """Nginx serves its files; nothing of it runs, in a container or outside."""
+    lines = render("web.service.j2", webapp_server="none", webapp_runtime=runtime)
+    page = f"{LAYOUT.slot_link('%i')}/frontend/index.html"
+    program = f"{LAYOUT.library}/slipway_frontend.py"
+    assert value(lines, "ExecStart") == f"/usr/bin/python3 {program} {LAYOUT.socket('%i')} {page}"
+    assert value(lines, "WorkingDirectory") == LAYOUT.slot_link("%i"), "there is no code"
+    assert value(lines, "Type") == "notify"
+    assert set(HARDENED) <= set(lines)
+
+
 def test_worker_and_beat() -> None:
     worker, beat = render("worker.service.j2", webapp_worker_drain_seconds=900), render("beat.service.j2")
     assert value(worker, "TimeoutStopSec") == "920", "its own deadline ends first"

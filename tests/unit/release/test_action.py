@@ -108,7 +108,19 @@ def test_an_artifact_that_is_missing_here_and_there_is_said(arguments: dict[str,
         action.run(task_vars={})
 
 
-@pytest.mark.parametrize("name", ["artifact_upload", "artifact_size"])
+def test_a_front_end_travels_beside_it(arguments: dict[str, Any], tmp_path: Path) -> None:
+    front = tmp_path / "f.tar.gz"
+    front.write_bytes(b"123")
+    given = {**arguments, "frontend": str(front), "frontend_sha256": "b" * 64}
+    action = Fake(given, there=False, answers=[dict(DONE)], check=False)
+    action.run(task_vars={})
+    assert [remote for _local, remote in action.shipped] == ["/tmp/remote/a.tar.gz", "/tmp/remote/f.tar.gz"]
+    assert action.asked[1].endswith(f"test -e /srv/shop/artifacts/{'b' * 64}.tar.gz")
+    (module,) = action.modules
+    assert (module["frontend_upload"], module["frontend_size"]) == ("/tmp/remote/f.tar.gz", 3)
+
+
+@pytest.mark.parametrize("name", ["artifact_upload", "artifact_size", "frontend_upload", "frontend_size"])
 def test_its_own_options_are_nobody_elses(arguments: dict[str, Any], name: str) -> None:
     action = Fake({**arguments, name: 1}, there=True, answers=[dict(DONE)], check=False)
     with pytest.raises(AnsibleActionFail, match="is set by the module itself"):

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,9 @@ class FakeEngine:
         if self.refusal:
             raise self.refusal
         self.images[reference] = self.registry[reference]
+
+    def files(self, reference: str, path: str) -> Iterator[bytes]:
+        raise NotImplementedError(f"{path} of {reference}")
 
     def remove(self, reference: str) -> None:
         del self.images[reference]

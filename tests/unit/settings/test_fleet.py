@@ -78,6 +78,8 @@ def values(**changes: Any) -> dict[str, Any]:
         "webapp_image_source": "",
         "webapp_image_repository": "",
         "webapp_source_sha256": "",
+        "webapp_frontend_source": "",
+        "webapp_frontend_sha256": "",
         "webapp_smoke_junit": "",
         "webapp_secrets": {"SECRET_KEY": "planted"},
         "webapp_environment": {},
@@ -233,7 +235,10 @@ def test_who_goes_on_with_the_old_release() -> None:
 
 
 IMAGE = "registry.example:5000/shop@sha256:" + "a" * 64
-FILES = {"/src": "directory", "/a.tar.gz": "file", "/cert": "file", "/key": "file"}
+FILES = {
+    **dict.fromkeys(("/src", "/dist", "/empty"), "directory"),
+    **dict.fromkeys(("/a.tar.gz", "/cert", "/key", "/dist/index.html"), "file"),
+}
 
 
 @pytest.mark.parametrize(
@@ -258,6 +263,14 @@ FILES = {"/src": "directory", "/a.tar.gz": "file", "/cert": "file", "/key": "fil
         ({"source": IMAGE}, [f"webapp_source: {shown(IMAGE)}"]),
         ({"source": "/src", "runtime": "docker"}, ["webapp_source: '/src'"]),
         ({"source": "r.example/shop:1.0", "runtime": "docker"}, ["webapp_source: 'r.example/shop:1.0'"]),
+        ({"frontend_source": "/nowhere"}, ["webapp_frontend_source: '/nowhere'"]),
+        ({"frontend_source": "dist"}, ["webapp_frontend_source: 'dist'"]),
+        ({"frontend_source": "/empty"}, ["webapp_frontend_source: no '/empty/index.html'"]),
+        ({"frontend_source": "/b.tar.gz"}, ["webapp_frontend_source: '/b.tar.gz'"]),
+        ({"frontend_source": "https://h/a.tar.gz"}, ["webapp_frontend_sha256: nothing"]),
+        ({"frontend_source": "https://h/x.git"}, ["webapp_frontend_source: 'https://h/x.git'"]),
+        ({"frontend_source": "r.example/front:1.0"}, ["webapp_frontend_source: 'r.example/front:1.0'"]),
+        ({"frontend_sha256": "a" * 64}, ["webapp_frontend_sha256: the SHA-256 of no archive"]),
     ],
 )
 def test_what_must_exist_on_the_controller(changes: dict[str, Any], said: list[str]) -> None:
@@ -276,6 +289,11 @@ def test_what_must_exist_on_the_controller(changes: dict[str, Any], said: list[s
         {"source": "git@git.example:x.git"},
         {"source": "deploy@git.example:x.git"},
         {"source": IMAGE, "runtime": "docker"},
+        {"frontend_source": "/dist"},
+        {"frontend_source": "/a.tar.gz"},
+        {"frontend_source": "https://h/a.tar.gz", "frontend_sha256": "a" * 64},
+        {"frontend_source": IMAGE, "source": IMAGE, "runtime": "docker"},
+        {"frontend_source": "/dist", "source": "", "server": "none"},
     ],
 )
 def test_good_sources_and_certificates(changes: dict[str, Any]) -> None:

@@ -72,6 +72,13 @@ TABLE: dict[str, tuple[list[Any], list[Any]]] = {
     "webapp_analysis_probe_paths": ([["health"], ["/a b"], ["/x"] * 21], [[], ["/", "/notes?token=x"]]),
     "webapp_analysis_errors": ([0.0, -0.1, 0.6], [0.005, 0.5]),
     "webapp_analysis_latency": ([1.0, 0.5, -1, 101], [1.5, 2]),
+    "webapp_frontend_sha256": (["abc", "A" * 64], ["", "a" * 64]),
+    "webapp_frontend_image_path": (["", "/", "html", "/a/../b", "/a b"], ["/usr/share/nginx/html", "/dist"]),
+    "webapp_frontend_hashed": ([["("], [""]], [[], [r"[.-][0-9a-f]{8}[.]js$"]]),
+    "webapp_backend_paths": (
+        [["/"], ["api/"], ["/a/../b"], ["/a b/"], ["/api//"]],
+        [[], ["/api/", "/graphql", "/v1/x/"]],
+    ),
     "webapp_static_url": (["static/", "/static", "/", "/../x/"], ["", "/static/", "/a/b/"]),
     "webapp_media_url": (["media"], ["", "/media/"]),
     "webapp_public_address": (["a b"], ["", "10.0.0.1", "edge1"]),
