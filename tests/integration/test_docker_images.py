@@ -96,30 +96,30 @@ def test_an_image_that_may_not_be_pushed(
     stand_in(crate, script)
     if not script:
         crate.host.sh(f"rm {TRIVY}")
-    run = build(crate, tree, f"refused-{number}", webapp_image_scanner="trivy", **settings).refused()
+    run = build(crate, tree, f"refused.{number}", webapp_image_scanner="trivy", **settings).refused()
     assert said in run.said, run.output[-4000:]
-    assert f"refused-{number}" not in tags(crate)
+    assert f"refused.{number}" not in tags(crate)
 
 
 def test_an_image_that_may_be_pushed(crate: Site, tree: Path, tmp_path: Path) -> None:
     stand_in(crate, says(REPORT))
     report = tmp_path / "scan.json"
     given = {"webapp_image_scanner": "trivy", "scan_output": str(report)}
-    run = build(crate, tree, "good-1", webapp_image_scan_except=[ACCEPTED], **given).ended(0)
-    assert "good-1" in tags(crate)
+    run = build(crate, tree, "good.1", webapp_image_scan_except=[ACCEPTED], **given).ended(0)
+    assert "good.1" in tags(crate)
     assert "until 2099-12-31: planted" in run.said
     found = json.loads(report.read_text())
     assert (found["passed"], found["counts"]["excepted"]) == (True, 1)
     asked = crate.host.sh("cat /tmp/trivy-asked").split()
     assert asked[0] == "image"
-    assert f"/{APP}:good-1" in asked[-1]
-    build(crate, tree, "good-2", webapp_image_scan_severity="critical", **given).ended(0)
-    build(crate, tree, "bad-1", **given).refused()
+    assert f"/{APP}:good.1" in asked[-1]
+    build(crate, tree, "good.2", webapp_image_scan_severity="critical", **given).ended(0)
+    build(crate, tree, "bad.1", **given).refused()
     assert json.loads(report.read_text())["passed"] is False
     own = {"webapp_image_scanner": "command", "webapp_image_scan_command": ["sh", "-c", "echo '{\"findings\": []}'"]}
-    build(crate, tree, "good-3", **own).ended(0)
-    assert {"good-1", "good-2", "good-3"} <= set(tags(crate))
-    assert "bad-1" not in tags(crate)
+    build(crate, tree, "good.3", **own).ended(0)
+    assert {"good.1", "good.2", "good.3"} <= set(tags(crate))
+    assert "bad.1" not in tags(crate)
 
 
 def test_the_real_pip_audit(crate: Site, tree: Path, tell: Callable[[str], None]) -> None:
@@ -134,16 +134,16 @@ def test_the_real_pip_audit(crate: Site, tree: Path, tell: Callable[[str], None]
     told = {"PIP_AUDIT_VULNERABILITY_SERVICE": "osv", "PIP_AUDIT_OSV_URL": "http://127.0.0.1:8125/"}
     nobody = {**told, "PIP_AUDIT_OSV_URL": "http://127.0.0.1:8126/"}
     try:
-        run = build(crate, tree, "audit-1", webapp_image_scan_environment=told, **given).refused()
+        run = build(crate, tree, "audit.1", webapp_image_scan_environment=told, **given).refused()
         assert "PYSEC-2099-1 in django (mended in 99.1)" in run.said, run.output[-4000:]
         accepted = [{"id": "CVE-2099-2", "package": "django", "until": "2099-12-31", "why": "planted"}]
         build(
-            crate, tree, "audit-2", webapp_image_scan_environment=told, webapp_image_scan_except=accepted, **given
+            crate, tree, "audit.2", webapp_image_scan_environment=told, webapp_image_scan_except=accepted, **given
         ).ended(0)
-        silent = build(crate, tree, "audit-3", webapp_image_scan_environment=nobody, **given).refused()
+        silent = build(crate, tree, "audit.3", webapp_image_scan_environment=nobody, **given).refused()
     finally:
         crate.host.sh("systemctl stop weaknesses")
     assert "so nothing is known of" in silent.said, silent.output[-4000:]
-    assert {"audit-1", "audit-3"} & set(tags(crate)) == set()
-    assert "audit-2" in tags(crate)
+    assert {"audit.1", "audit.3"} & set(tags(crate)) == set()
+    assert "audit.2" in tags(crate)
     tell(crate.host.sh(f"{AUDIT} --version").strip())

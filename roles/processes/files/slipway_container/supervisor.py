@@ -18,6 +18,7 @@ import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from types import FrameType
+from typing import Any
 
 from ansible_collections.slipway.webapp.plugins.module_utils._config import parse_env
 from ansible_collections.slipway.webapp.plugins.module_utils._container import read_options, serving
@@ -125,8 +126,8 @@ class Supervisor:
     def _watch(self, ear: socket.socket) -> int:
         waiting, gone = self._wait(), 0.0
         while True:
-            life = [] if gone or self._life is None else [self._life]
-            heard = select.select([ear, *life], [], [], LOOK_EVERY)[0]
+            watched: list[Any] = [ear] if gone or self._life is None else [ear, self._life]
+            heard = select.select(watched, [], [], LOOK_EVERY)[0]
             if ear in heard:
                 self._pass_on(ear.recv(4096))
             if self._life in heard:
