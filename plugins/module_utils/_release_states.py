@@ -16,6 +16,7 @@ import platform
 import re
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from ansible_collections.slipway.webapp.plugins.module_utils import _installed, _ledger, _static
@@ -287,13 +288,20 @@ def _remove(layout: Layout, engine: Engine | None, step: Step) -> None:
 
 
 def pruned(
-    layout: Layout, *, retain: int, engine: Engine | None = None, check_mode: bool = False, timeout: float = 900.0
+    layout: Layout,
+    *,
+    retain: int,
+    keep: Sequence[str] = (),
+    engine: Engine | None = None,
+    check_mode: bool = False,
+    timeout: float = 900.0,
 ) -> dict[str, Any]:
-    """Remove what nobody needs any more. Images need an ``engine``."""
+    """Remove what nobody needs any more. Images need an ``engine``. ``keep`` are releases that another host needs here."""
     with contextlib.ExitStack() as stack:
         if not check_mode:  # a build that runs must not lose its partial directory or its environment
             stack.enter_context(locked(layout.lock("build"), wait_seconds=timeout, what=f"a build of {layout.app}"))
         stock = take_stock(layout)
+        stock = replace(stock, pending=stock.pending | frozenset(keep))
         going = surplus(stock, retain=retain)
         tidying, places = _tidying(layout, going)
 

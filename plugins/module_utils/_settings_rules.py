@@ -19,6 +19,8 @@ from ansible_collections.slipway.webapp.plugins.module_utils._settings_database 
 from ansible_collections.slipway.webapp.plugins.module_utils._settings_rollout import check_rollout
 from ansible_collections.slipway.webapp.plugins.module_utils._settings_smoke import RULES as SMOKE_RULES
 from ansible_collections.slipway.webapp.plugins.module_utils._settings_smoke import check_smoke
+from ansible_collections.slipway.webapp.plugins.module_utils._settings_swarm import RULES as SWARM_RULES
+from ansible_collections.slipway.webapp.plugins.module_utils._settings_swarm import check_swarm
 
 LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 DOTTED = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*"
@@ -178,6 +180,7 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     **DATABASE_RULES,
     **ANALYSIS_RULES,
     **SMOKE_RULES,
+    **SWARM_RULES,
 }
 
 
@@ -197,6 +200,7 @@ def check_rules(values: Mapping[str, Any], *, host: str) -> list[Problem]:
         check_rollout,
         check_analysis,
         check_smoke,
+        check_swarm,
     )
     for check in checks:
         problems.extend(check(values, host))

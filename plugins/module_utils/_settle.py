@@ -27,6 +27,7 @@ from ansible_collections.slipway.webapp.plugins.module_utils._errors import Slip
 from ansible_collections.slipway.webapp.plugins.module_utils._files import fsync_directory, read_json
 from ansible_collections.slipway.webapp.plugins.module_utils._layout import Layout, other_slot
 from ansible_collections.slipway.webapp.plugins.module_utils._ports import Clock, Systemd
+from ansible_collections.slipway.webapp.plugins.module_utils._stack import Stack
 from ansible_collections.slipway.webapp.plugins.module_utils._transaction import (
     COMMITTED,
     COMMITTING,
@@ -45,7 +46,10 @@ Ask = Callable[[Begun], Mapping[str, "Mapping[str, Any] | None"]]
 
 @dataclass
 class Settler:
-    """What ends a run on this host. ``timeout`` is how long, in seconds, a process may take to start."""
+    """What ends a run on this host. ``timeout`` is how long, in seconds, a process may take to start.
+
+    Where a ``stack`` is given the engine of a swarm moves the processes, and units only where there is none.
+    """
 
     layout: Layout
     systemd: Systemd
@@ -53,6 +57,7 @@ class Settler:
     timeout: float = 60.0
     check_mode: bool = False
     tell: Callable[[str], None] = lambda _line: None
+    stack: Stack | None = None
     actions: list[str] = field(default_factory=list)
     before: list[str] = field(default_factory=list)
     after: list[str] = field(default_factory=list)
@@ -191,6 +196,9 @@ class Settler:
 
     def _to(self, slot: str, begun: Begun) -> None:
         """Traffic, worker and beat to a slot, whose processes are started where they are not up."""
+        if self.stack is not None:
+            self._done(self.stack.move(slot))
+            return
         web = [self.layout.unit("web", slot)] if "web" in begun.processes else []
         movable = [process for process in begun.processes if process in _handover.MOVABLE]
         if not self.check_mode:
@@ -220,6 +228,8 @@ class Settler:
         return route is not None and slot in route.buckets
 
     def _withdraw(self) -> None:
+        if self.stack is not None:
+            self._done(self.stack.remove())
         if _route.probe(self.layout) is None:
             return
         self.actions.append("Take the route away: this host served nothing before")
