@@ -134,8 +134,10 @@ class Engine(Protocol):
 
 @dataclass(frozen=True)
 class Service:
-    """A service of the swarm. ``spec`` is what it shall be, as the engine's API has it; ``update`` how far the engine is
-    with that (updating, paused, completed, rollback_started, rollback_paused, rollback_completed, or '').
+    """A service of the swarm. ``spec`` is what it shall be, as the engine's API has it.
+
+    ``update`` is how far the engine is with that: updating, paused, completed, rollback_started, rollback_paused,
+    rollback_completed, or ''; ``said`` is its own word on it.
     """
 
     id: str

@@ -296,7 +296,10 @@ def pruned(
     check_mode: bool = False,
     timeout: float = 900.0,
 ) -> dict[str, Any]:
-    """Remove what nobody needs any more. Images need an ``engine``. ``keep`` are releases that another host needs here."""
+    """Remove what nobody needs any more. Images need an ``engine``.
+
+    ``keep`` are releases that stay because another host, which keeps the ledger, says so.
+    """
     with contextlib.ExitStack() as stack:
         if not check_mode:  # a build that runs must not lose its partial directory or its environment
             stack.enter_context(locked(layout.lock("build"), wait_seconds=timeout, what=f"a build of {layout.app}"))

@@ -228,7 +228,8 @@ def _check_source(values: Mapping[str, Any], kind_of: Callable[[str], str]) -> l
         expected = f"an image by its digest (NAME@sha256:...), as build.yml prints it, {because}"
         return [] if digest_of(source) else [Problem("webapp_source", shown(source), expected)]
     if digest_of(source):
-        return [Problem("webapp_source", shown(source), "webapp_runtime: docker or swarm beside an image, or source code")]
+        expected = "webapp_runtime: docker or swarm beside an image, or source code"
+        return [Problem("webapp_source", shown(source), expected)]
     return _check_code("webapp_source", source, sha256, kind_of)
 
 

@@ -90,7 +90,7 @@ def relabelled(layout: Layout, node: Node, target: Target) -> dict[str, str]:
 
 
 def lacking(layout: Layout, state: State, target: Target) -> list[str]:
-    """The hosts that may run a process of the application and have not the release; those that are away do not count."""
+    """The hosts that may run a process of it and have not the release; those that are away do not count."""
     mine = [process_label(layout.app, process) for process in target.options.replicas]
     label = release_label(layout.app, target.wish.assignment.release)
     return [

@@ -36,8 +36,8 @@ class StackOptions:
     """What provisioning has written down for the services of an application (roles/processes/vars).
 
     ``replicas`` also says which processes there are; ``commands`` are the words after the launcher, in which {socket}
-    and {task} are filled in on the node; ``stop_seconds`` is what a task has to finish its work; ``monitor`` how long, in
-    seconds, the engine watches a new task before it goes on; ``health`` is what a web task asks itself.
+    and {task} are filled in on the node. In seconds, ``stop_seconds`` is what a task has to end, ``deadline``
+    to become healthy, ``monitor`` is how long the engine watches it then. ``health`` is what a web task asks itself.
     """
 
     replicas: Mapping[str, int]
@@ -161,9 +161,7 @@ def _environment(layout: Layout, process: str, wish: Wish, options: StackOptions
     return [f"{name}={value}" for name, value in sorted(values.items())]
 
 
-def _container(
-    layout: Layout, process: str, wish: Wish, options: StackOptions, container: Options
-) -> dict[str, Any]:
+def _container(layout: Layout, process: str, wish: Wish, options: StackOptions, container: Options) -> dict[str, Any]:
     launcher = ["python", layout.container_program]
     (uid, gid), config = wish.owner, wish.assignment.config
     secret = {"Name": f"{layout.app}.env", "UID": str(uid), "GID": str(gid), "Mode": 0o400}
@@ -255,4 +253,3 @@ def as_wished(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
     """Whether a service's specification is the wanted one. A network is named by us, and numbered by the engine."""
     template = {name: value for name, value in wanted["TaskTemplate"].items() if name != "Networks"}
     return covers(found, {**wanted, "TaskTemplate": template})
-

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The first process of a task in a swarm: starts the program, lets requests in when it is healthy, and out before it ends.
+"""The first process of a task in a swarm: starts the program, lets requests in when it is healthy, out before it ends.
 
 A web task listens on a socket of its own in a directory of its node. Nginx asks the one that ``web.sock`` leads to, and
 that there is one it sees by the file ``here``. So a new task takes over by a rename, and one that is stopped is out of
@@ -183,6 +183,4 @@ def healthy(process: str, directory: str, environment: Mapping[str, str]) -> boo
     """What the engine asks inside of a task again and again. Not the health path: without its database an application
     must not be restarted for ever.
     """
-    return os.path.exists(READY) and (
-        process != "web" or answers(Door(directory, environment["SLIPWAY_TASK"]).socket)
-    )
+    return os.path.exists(READY) and (process != "web" or answers(Door(directory, environment["SLIPWAY_TASK"]).socket))
