@@ -244,7 +244,8 @@ def test_the_first_time_everything_is_made_and_the_second_time_nothing(stack: _s
     done = stack.move("blue", staged=list(ROLES))
     assert done["actions"] == foreseen
     assert fake(stack).calls == [
-        "label n1", "label n2", "label n3", f"keep shop-{CONFIG}", "create shop-worker", "create shop-web", "create shop-beat",
+        "label n1", "label n2", "label n3", f"keep shop-{CONFIG}",
+        "create shop-worker", "create shop-web", "create shop-beat",
     ]  # fmt: skip
     assert SECRET in fake(stack).stored[f"shop-{CONFIG}"]
     route = _route.probe(stack.layout)
