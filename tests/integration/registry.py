@@ -22,8 +22,7 @@ set -e
 DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends docker-registry >/dev/null
 cat >/etc/docker/registry/config.yml <<'END'
 {_CONFIG}END
-python3 -W ignore -c 'import crypt; print("{USER}:" + crypt.crypt("{PASSWORD}", crypt.mksalt(crypt.METHOD_BLOWFISH)))' \
-    >/etc/docker/registry/htpasswd
+perl -e 'print "{USER}:", crypt("{PASSWORD}", q($2b$05$abcdefghijklmnopqrstuu)), "\n"' >/etc/docker/registry/htpasswd
 systemctl restart docker-registry
 """
 _IMPORT = f"""
