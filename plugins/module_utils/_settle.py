@@ -96,6 +96,8 @@ class Settler:
         waits = bool((begun.database or {}).get("waiting"))
         # What waits for the old release to go makes it useless: then it goes at once, and its worker's last task, too.
         self._stop(other_slot(begun.slot), after=0 if waits else begun.warm, wait=waits)
+        if waits and self.stack is not None:
+            self.stack.await_gone()
         self._over()
 
     def back(self, begun: Begun, *, why: str) -> None:

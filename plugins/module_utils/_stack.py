@@ -41,7 +41,7 @@ from ansible_collections.slipway.webapp.plugins.module_utils._stack_spec import 
     secret_name,
     specification,
 )
-from ansible_collections.slipway.webapp.plugins.module_utils._stack_watch import watch
+from ansible_collections.slipway.webapp.plugins.module_utils._stack_watch import await_gone, watch
 
 # The new worker knows the tasks that the new web processes send; beat last, which sends tasks, too.
 ORDER = ("worker", "web", "beat")
@@ -229,6 +229,13 @@ class Stack:
         steps = [Step("remove", f"Remove the service {one.spec['Name']}", {"service": one}) for one in found]
         actions = carry_out(steps, lambda step: self.swarm.remove(step.data["service"]), check_mode=self.check_mode)
         return _result(actions, _text(before), "")
+
+    def await_gone(self) -> None:
+        """Until no task of a former release runs any more: what it could not live with may follow."""
+        names = [one.spec["Name"] for one in self.swarm.services(self.layout.app).values()]
+        seconds = 30 + max(self.options.stop_seconds.values())
+        if not self.check_mode:
+            await_gone(names, seconds=seconds, swarm=self.swarm, clock=self.clock, alive=self.alive)
 
     # -- steps --
 

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any, Callable
 
 from ansible_collections.slipway.webapp.plugins.module_utils._errors import SlipwayError
@@ -61,6 +61,29 @@ def watch(
         if found == FAILED or late:
             new = [task for task in tasks if task.labels.get(TEMPLATE) == template]
             raise _failure(name, service, new, swarm=swarm, late=seconds if late else 0, replicas=replicas)
+        alive()
+        clock.sleep(LOOK_EVERY)
+
+
+def leaving(tasks: Sequence[Task], *, ready: Container[str]) -> list[Task]:
+    """The tasks that were told to end and have not. Of a node that is away nobody knows, and nothing of it runs here."""
+    return [one for one in tasks if one.desired != "running" and one.state == "running" and one.node in ready]
+
+
+def await_gone(names: Sequence[str], *, seconds: float, swarm: Swarm, clock: Clock, alive: Callable[[], None]) -> None:
+    """Until the tasks of former releases have ended, in all services; an error when they have not in time."""
+    end = clock.monotonic() + seconds
+    while True:
+        ready = {node.id for node in swarm.nodes() if node.ready}
+        left = [name for name in names if leaving(swarm.tasks(name), ready=ready)]
+        if not left:
+            return
+        if clock.monotonic() >= end:
+            raise SlipwayError(
+                f"Tasks of the former release still run in {', '.join(left)}",
+                found=f"they were told to end {seconds:g} s ago",
+                next_step=f"docker service ps {left[0]} shows which; run the same command again when they have ended",
+            )
         alive()
         clock.sleep(LOOK_EVERY)
 

@@ -345,6 +345,15 @@ def test_how_far_the_engine_is(template: str, update: str, tasks: list[Task], fi
     assert verdict(service(template, update), tasks, template="new", replicas=2, first=first) == expected
 
 
+def test_what_still_ends_is_waited_for_but_not_on_a_host_that_is_away(stack: _stack.Stack) -> None:
+    stack.move("blue", staged=list(ROLES))
+    fake(stack).broken["web"] = [task("running", "old", "shutdown")]
+    with pytest.raises(SlipwayError, match="still run in shop-web"):
+        stack.await_gone()
+    fake(stack).hosts = [replace(node, ready=node.id != "n1") for node in fake(stack).hosts]
+    stack.await_gone()
+
+
 def test_a_service_that_somebody_removed_has_failed() -> None:
     assert verdict(None, [], template="new", replicas=1, first=False) == FAILED
 
