@@ -66,12 +66,12 @@ def watch(
 
 
 def leaving(tasks: Sequence[Task], *, ready: Container[str]) -> list[Task]:
-    """The tasks that were told to end and have not. Of a node that is away nobody knows, and nothing of it runs here."""
+    """The tasks that were told to end and have not. Of a node that is away nobody knows."""
     return [one for one in tasks if one.desired != "running" and one.state == "running" and one.node in ready]
 
 
 def await_gone(names: Sequence[str], *, seconds: float, swarm: Swarm, clock: Clock, alive: Callable[[], None]) -> None:
-    """Until the tasks of former releases have ended, in all services; an error when they have not in time."""
+    """Until the tasks of former releases have ended in all services; an error when they have not in time."""
     end = clock.monotonic() + seconds
     while True:
         ready = {node.id for node in swarm.nodes() if node.ready}

@@ -79,6 +79,9 @@ TABLE: dict[str, tuple[list[Any], list[Any]]] = {
     "webapp_redis_url": (["http://x"], ["", "redis://h/0", "rediss://:p@h:6380/0"]),
     "webapp_database_name": (["", "Shop", "a b", "1a"], ["shop", "shop_2"]),
     "webapp_database_user": (["", "Shop"], ["shop", "shop-2"]),
+    "webapp_swarm_web_replicas": ([0, 1001], [1, 3]),
+    "webapp_swarm_worker_replicas": ([-1, 1001], [0, 3]),
+    "webapp_swarm_monitor_seconds": ([0, 3601], [1, 5]),
 }
 
 
