@@ -16,7 +16,6 @@ import platform
 import re
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from ansible_collections.slipway.webapp.plugins.module_utils import _installed, _ledger, _static
@@ -209,7 +208,7 @@ def _names(path: str, *, ending: str = "") -> tuple[str, ...]:
     return tuple(sorted(name[: len(name) - len(ending)] for name in found if name.endswith(ending)))
 
 
-def take_stock(layout: Layout) -> Stock:
+def take_stock(layout: Layout, *, keep: Sequence[str] = ()) -> Stock:
     """What retention decides about. A file that is not understood is never in here, so it is never removed."""
     proven = _ledger.proven(_ledger.read(layout))
     return Stock(
@@ -231,7 +230,7 @@ def take_stock(layout: Layout) -> Stock:
             Pair(release, _config_of(layout, slot)) for slot, release in sorted(_installed.assigned(layout).items())
         ),
         proven=tuple(Pair(str(one["release"]), str(one.get("config") or "")) for one in proven),
-        pending=names_in(read_json(layout.pending)),
+        pending=names_in(read_json(layout.pending)) | frozenset(keep),
     )
 
 
@@ -296,15 +295,11 @@ def pruned(
     check_mode: bool = False,
     timeout: float = 900.0,
 ) -> dict[str, Any]:
-    """Remove what nobody needs any more. Images need an ``engine``.
-
-    ``keep`` are releases that stay because another host, which keeps the ledger, says so.
-    """
+    """Remove what nobody needs any more. Images need an ``engine``. ``keep``: releases that another host needs here."""
     with contextlib.ExitStack() as stack:
         if not check_mode:  # a build that runs must not lose its partial directory or its environment
             stack.enter_context(locked(layout.lock("build"), wait_seconds=timeout, what=f"a build of {layout.app}"))
-        stock = take_stock(layout)
-        stock = replace(stock, pending=stock.pending | frozenset(keep))
+        stock = take_stock(layout, keep=keep)
         going = surplus(stock, retain=retain)
         tidying, places = _tidying(layout, going)
 
