@@ -191,6 +191,7 @@ def _container(layout: Layout, process: str, wish: Wish, options: StackOptions, 
             "Timeout": HEALTH_TIMEOUT * SECOND,
             "Retries": HEALTH_RETRIES,
             "StartPeriod": (options.deadline + STARTING) * SECOND,
+            "StartInterval": SECOND,  # an engine before 25 goes by the other interval
         },
     }
 
@@ -250,6 +251,10 @@ def covers(found: Any, wanted: Any) -> bool:
 
 
 def as_wished(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
-    """Whether a service's specification is the wanted one. A network is named by us, and numbered by the engine."""
+    """Whether a service's specification is the wanted one.
+
+    A network is named by us, and numbered by the engine; and an older engine does not know all of a health check.
+    """
     template = {name: value for name, value in wanted["TaskTemplate"].items() if name != "Networks"}
-    return covers(found, {**wanted, "TaskTemplate": template})
+    inside = {name: value for name, value in template["ContainerSpec"].items() if name != "Healthcheck"}
+    return covers(found, {**wanted, "TaskTemplate": {**template, "ContainerSpec": inside}})

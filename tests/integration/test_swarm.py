@@ -62,6 +62,8 @@ def hive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
                 "webapp_container_pids": 0,
                 "webapp_worker_drain_seconds": 20,
                 "webapp_health_deadline": 30,
+                "webapp_swarm_worker_replicas": 1,
+                "webapp_swarm_monitor_seconds": 3,
             },
         )
         site.play("provision").ended(0)
@@ -271,6 +273,6 @@ def test_status_tells_what_the_services_run(hive: Site, tmp_path: Path) -> None:
     services = found["hosts"]["swarm1"]["services"]
     assert {name: (one["running"], one["replicas"]) for name, one in services.items()} == {
         "web": (3, 3),
-        "worker": (3, 3),
+        "worker": (1, 1),
         "beat": (1, 1),
     }
