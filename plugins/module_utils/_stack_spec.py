@@ -243,7 +243,8 @@ def labels_of(spec: Mapping[str, Any]) -> Mapping[str, str]:
 def covers(found: Any, wanted: Any) -> bool:
     """Whether ``found`` has all that ``wanted`` says. The engine adds what it knows itself."""
     if isinstance(wanted, Mapping):
-        return isinstance(found, Mapping) and all(covers(found.get(name), value) for name, value in wanted.items())
+        there = {} if found is None else found
+        return isinstance(there, Mapping) and all(covers(there.get(name), value) for name, value in wanted.items())
     if isinstance(wanted, (list, tuple)):
         both = isinstance(found, (list, tuple)) and len(found) == len(wanted)
         return both and all(covers(one, other) for one, other in zip(found, wanted))
