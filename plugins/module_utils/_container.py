@@ -72,7 +72,7 @@ def read_options(layout: Layout) -> Options:
         raise SlipwayError(
             "This host is not ready for containers",
             found=f"no {layout.container_options}",
-            next_step="run provision.yml with webapp_runtime: docker",
+            next_step="run provision.yml with webapp_runtime: docker or swarm",
         )
     known = {one.name for one in fields(Options)}
     given: dict[str, Any] = {

@@ -14,14 +14,16 @@ from typing import Any
 
 from ansible_collections.slipway.webapp.plugins.module_utils import _lease, _ledger, _route
 from ansible_collections.slipway.webapp.plugins.module_utils._assignment import Assignment, assignment
+from ansible_collections.slipway.webapp.plugins.module_utils._errors import SlipwayError
 from ansible_collections.slipway.webapp.plugins.module_utils._files import read_json, read_text
 from ansible_collections.slipway.webapp.plugins.module_utils._handover import WORKS
 from ansible_collections.slipway.webapp.plugins.module_utils._installed import describe, installed
 from ansible_collections.slipway.webapp.plugins.module_utils._layout import PROCESSES, SLOTS, Layout, other_slot
 from ansible_collections.slipway.webapp.plugins.module_utils._ports import Clock, Systemd, UnitState
+from ansible_collections.slipway.webapp.plugins.module_utils._stack import Stack
 
 LEDGER_SHOWN = 20
-_FINISHED_IN_PLACE = {"handover", "proof", "migrations", "maintenance"}
+_FINISHED_IN_PLACE = {"handover", "proof", "migrations", "maintenance", "services"}
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,8 @@ def needs(info: Mapping[str, Any], wanted: Wanted) -> list[str]:
 
     release, config: not on the host; pending: an earlier run left work; slot: the live slot runs something else;
     start: a process of the live slot does not run, or not after a reboot; handover: one runs in the other slot;
-    proof: the pair is live, but no run recorded that it went well; migrations: those that waited for the old release;
+    services: those of a swarm are not as the live slot says; proof: the pair is live, but no run recorded that it went
+    well; migrations: those that waited for the old release;
     maintenance: a run that was cut off left our page in front of the users.
     """
     live = info["live"]
@@ -118,6 +121,7 @@ def needs(info: Mapping[str, Any], wanted: Wanted) -> list[str]:
     )
     found["route"] = info["route"]["weights"][live["slot"]] != 100
     found["proof"] = live["since"] is None
+    found["services"] = bool(info["services_need"])
     found["migrations"] = bool(info["waiting"])
     found["maintenance"] = info["maintenance"]
     return [name for name, missing in found.items() if missing]
@@ -137,7 +141,19 @@ def wanted_of(info: Mapping[str, Any], wanted: Wanted) -> dict[str, Any]:
     return {"up_to_date": not lacking, "target_slot": target, "needs": lacking}
 
 
-def inspect(layout: Layout, *, systemd: Systemd, clock: Clock, wanted: Wanted | None = None) -> dict[str, Any]:
+def _services(stack: Stack | None, live: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What a swarm runs, and what it lacks. An engine that does not answer is what it lacks most."""
+    if stack is None:
+        return {"services": None, "services_need": []}
+    try:
+        return {"services": stack.services(), "services_need": stack.needs(live["slot"]) if live else []}
+    except SlipwayError as error:
+        return {"services": {}, "services_need": [f"{error.summary}: {error.found}"]}
+
+
+def inspect(
+    layout: Layout, *, systemd: Systemd, clock: Clock, wanted: Wanted | None = None, stack: Stack | None = None
+) -> dict[str, Any]:
     """One look: what runs where, what is retained, what happened, who holds the lease, how much room there is."""
     route = _route.probe(layout)
     units = _units(layout, systemd)
@@ -167,6 +183,7 @@ def inspect(layout: Layout, *, systemd: Systemd, clock: Clock, wanted: Wanted | 
         "disk": _disk(layout.home),
         "python": platform.python_version(),
     }
+    info.update(_services(stack, info["live"]))
     release = info["live"]["release"] if info["live"] else ""
     info["live_needs"] = _ledger.needed(info["schema"], info["proven"], release)
     return {**info, "wanted": wanted_of(info, wanted)} if wanted else info

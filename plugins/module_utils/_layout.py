@@ -191,6 +191,16 @@ class Layout:
     def container_program(self) -> str:
         return os.path.join(self.library, "slipway-container")
 
+    @property
+    def stack_options(self) -> str:
+        """How the services of the application are; only on the host that conducts its swarm."""
+        return os.path.join(self.etc, "stack.json")
+
+    @property
+    def tasks(self) -> str:
+        """On a node of a swarm: where its web tasks listen."""
+        return os.path.join(self.run, "tasks")
+
     def container(self, process: str, slot: str) -> str:
         """The container of one process in one slot."""
         return f"{self.app}-{process}-{slot}"

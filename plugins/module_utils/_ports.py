@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 
 @dataclass(frozen=True)
@@ -133,3 +133,88 @@ class Engine(Protocol):
 
     def remove(self, reference: str) -> None:
         """Give its room back, unless a container still uses it."""
+
+
+@dataclass(frozen=True)
+class Service:
+    """A service of the swarm. ``spec`` is what it shall be, as the engine's API has it.
+
+    ``update`` is how far the engine is with that: updating, paused, completed, rollback_started, rollback_paused,
+    rollback_completed, or ''; ``said`` is its own word on it.
+    """
+
+    id: str
+    version: int
+    spec: Mapping[str, Any]
+    update: str = ""
+    said: str = ""
+
+    @property
+    def replicas(self) -> int:
+        """How many tasks it shall have."""
+        return int(((self.spec.get("Mode") or {}).get("Replicated") or {}).get("Replicas", 0))
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task of a service: ``state`` is what it is, ``desired`` what the engine wants it to be."""
+
+    id: str
+    node: str
+    state: str
+    desired: str
+    labels: Mapping[str, str]
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Node:
+    """A host of the swarm."""
+
+    id: str
+    version: int
+    ready: bool
+    spec: Mapping[str, Any]
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """What placement goes by."""
+        found: Mapping[str, str] = self.spec.get("Labels") or {}
+        return found
+
+
+class Swarm(Protocol):
+    """The swarm that this host is a manager of. Specifications are those of the engine's API."""
+
+    def services(self, app: str) -> dict[str, Service]:
+        """The services of an application, by process."""
+
+    def create(self, spec: Mapping[str, Any]) -> None:
+        """Make a service."""
+
+    def update(self, service: Service, spec: Mapping[str, Any]) -> None:
+        """Give a service another specification; the engine begins to bring it about."""
+
+    def remove(self, service: Service) -> None:
+        """Take a service away, and its tasks with it."""
+
+    def tasks(self, service: str) -> list[Task]:
+        """The tasks of a service, also those that have ended."""
+
+    def log(self, service: str, task: str, *, lines: int = 20) -> list[str]:
+        """The last lines that a task has printed, as far as they can be had."""
+
+    def secrets(self, app: str) -> dict[str, str]:
+        """The ids of the application's secrets, by name."""
+
+    def keep_secret(self, app: str, name: str, text: str) -> str:
+        """Store a secret; its id."""
+
+    def forget_secret(self, identity: str) -> None:
+        """Remove a secret, unless a service still uses it."""
+
+    def nodes(self) -> list[Node]:
+        """The hosts of the swarm."""
+
+    def label(self, node: Node, labels: Mapping[str, str]) -> None:
+        """Give a node these labels, and no others."""

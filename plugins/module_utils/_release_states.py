@@ -221,7 +221,7 @@ def _names(path: str, *, ending: str = "") -> tuple[str, ...]:
     return tuple(sorted(name[: len(name) - len(ending)] for name in found if name.endswith(ending)))
 
 
-def take_stock(layout: Layout) -> Stock:
+def take_stock(layout: Layout, *, keep: Sequence[str] = ()) -> Stock:
     """What retention decides about. A file that is not understood is never in here, so it is never removed."""
     proven = _ledger.proven(_ledger.read(layout))
     return Stock(
@@ -244,7 +244,7 @@ def take_stock(layout: Layout) -> Stock:
             Pair(release, _config_of(layout, slot)) for slot, release in sorted(_installed.assigned(layout).items())
         ),
         proven=tuple(Pair(str(one["release"]), str(one.get("config") or "")) for one in proven),
-        pending=names_in(read_json(layout.pending)),
+        pending=names_in(read_json(layout.pending)) | frozenset(keep),
     )
 
 
@@ -316,13 +316,19 @@ def _remove(layout: Layout, engine: Engine | None, step: Step) -> None:
 
 
 def pruned(
-    layout: Layout, *, retain: int, engine: Engine | None = None, check_mode: bool = False, timeout: float = 900.0
+    layout: Layout,
+    *,
+    retain: int,
+    keep: Sequence[str] = (),
+    engine: Engine | None = None,
+    check_mode: bool = False,
+    timeout: float = 900.0,
 ) -> dict[str, Any]:
-    """Remove what nobody needs any more. Images need an ``engine``."""
+    """Remove what nobody needs any more. Images need an ``engine``. ``keep``: releases that another host needs here."""
     with contextlib.ExitStack() as stack:
         if not check_mode:  # a build that runs must not lose its partial directory or its environment
             stack.enter_context(locked(layout.lock("build"), wait_seconds=timeout, what=f"a build of {layout.app}"))
-        stock = take_stock(layout)
+        stock = take_stock(layout, keep=keep)
         going = surplus(stock, retain=retain)
         tidyings = [step for roof in _roofs(layout, going) for step in roof.steps(going)]
 

@@ -33,6 +33,11 @@ def _reached(seen: Mapping[str, Any]) -> bool:
     return bool(told) and not (isinstance(told, Mapping) and told.get("unreachable"))
 
 
+def _takes_part(seen: Mapping[str, Any]) -> bool:
+    """Whether the host answers for what it serves: of a swarm, the one that conducts it."""
+    return not (seen.get("__run_before") or {}).get("skipped")
+
+
 def _now(name: str, seen: Mapping[str, Any], *, hold: int) -> str:
     """What a host serves when the run has gone back."""
     live = (seen.get("__run_before") or {}).get("live") or {}
@@ -77,12 +82,13 @@ def returned(
     for (task, why), names in list(causes.items())[:_REASONS]:
         where = f" ({', '.join(names)})" if len(hosts) > 1 else ""
         lines += [f"at: {task}{where}", f"why: {why}"]
-    gone = [name for name, seen in hosts.items() if not _reached(seen)]
+    mine = {name: seen for name, seen in hosts.items() if _takes_part(seen)}
+    gone = [name for name, seen in mine.items() if not _reached(seen)]
     if not causes:
         lines += [
             "at: see above",
             f"why: {', '.join(gone)} cannot be reached any more" if gone else "why: see the failure above",
         ]
-    states = [_now(name, seen, hold=hold) for name, seen in hosts.items()]
+    states = [_now(name, seen, hold=hold) for name, seen in mine.items()]
     lines += [("now: " if number == 0 else "     ") + state for number, state in enumerate(states)]
     return "\n".join([*lines, f"next: {next_step}"])

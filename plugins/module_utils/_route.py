@@ -203,12 +203,16 @@ def refuse_silent(layout: Layout, slot: str) -> None:
 
 @dataclass
 class Doer:
-    """Carries out the steps of a plan. ``switch_ms`` is how long the rename took, in milliseconds."""
+    """Carries out the steps of a plan. ``switch_ms`` is how long the rename took, in milliseconds.
+
+    Without ``listens`` nobody listens in slots: a swarm runs the application, and the route is but a record.
+    """
 
     layout: Layout
     clock: Clock
     systemd: Systemd
     switch_ms: float = 0.0
+    listens: bool = True
 
     def do(self, step: Step) -> None:
         getattr(self, f"_{step.name}")(**step.data)
@@ -277,7 +281,7 @@ def switch(doer: Doer, *, weights: Mapping[str, int], preview: str = "", check_m
         gaining = [slot for slot in SLOTS if weights[slot] and not same]
         if wanted.testers not in gaining and not (before and before.testers == wanted.testers):
             gaining.append(wanted.testers)
-        if not check_mode:
+        if doer.listens and not check_mode:
             for slot in gaining:
                 refuse_silent(layout, slot)
         retiring = frozenset(slot for slot in gaining if doer.systemd.timer_active(layout.retire_unit(slot)))

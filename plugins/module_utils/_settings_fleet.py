@@ -22,6 +22,7 @@ from ansible_collections.slipway.webapp.plugins.module_utils._settings_rules imp
     HIDDEN,
     check_rules,
 )
+from ansible_collections.slipway.webapp.plugins.module_utils._settings_swarm import check_swarm_fleet
 from ansible_collections.slipway.webapp.plugins.module_utils._source import digest_of
 
 # What may differ between the hosts of one environment; all else is the application's.
@@ -101,6 +102,7 @@ def check_fleet(
     problems += _check_database(first, by_role["database"], alone=len(hosts) == 1)
     problems += _check_broker(first, by_role["broker"], alone=len(hosts) == 1)
     problems += check_rollout_fleet(first, {name: values["webapp_host_roles"] for name, values in hosts.items()})
+    problems += check_swarm_fleet(first, {name: values["webapp_host_roles"] for name, values in hosts.items()})
     problems += check_log(first, by_role["web"])
     return problems
 
@@ -225,11 +227,13 @@ def check_files(values: Mapping[str, Any], *, needs: Sequence[str], kind_of: Cal
 
 def _check_source(values: Mapping[str, Any], kind_of: Callable[[str], str]) -> list[Problem]:
     source, sha256 = values["webapp_source"], values["webapp_source_sha256"]
-    if values["webapp_runtime"] == "docker":
-        expected = "an image by its digest (NAME@sha256:...), as build.yml prints it, because webapp_runtime is docker"
+    if values["webapp_runtime"] != "systemd":
+        because = f"because webapp_runtime is {values['webapp_runtime']}"
+        expected = f"an image by its digest (NAME@sha256:...), as build.yml prints it, {because}"
         return [] if digest_of(source) else [Problem("webapp_source", shown(source), expected)]
     if digest_of(source):
-        return [Problem("webapp_source", shown(source), "webapp_runtime: docker beside an image, or source code")]
+        expected = "webapp_runtime: docker or swarm beside an image, or source code"
+        return [Problem("webapp_source", shown(source), expected)]
     return _check_code("webapp_source", source, sha256, kind_of)
 
 

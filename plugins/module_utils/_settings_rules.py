@@ -28,6 +28,8 @@ from ansible_collections.slipway.webapp.plugins.module_utils._settings_scan impo
 from ansible_collections.slipway.webapp.plugins.module_utils._settings_scan import check_scan
 from ansible_collections.slipway.webapp.plugins.module_utils._settings_smoke import RULES as SMOKE_RULES
 from ansible_collections.slipway.webapp.plugins.module_utils._settings_smoke import check_smoke
+from ansible_collections.slipway.webapp.plugins.module_utils._settings_swarm import RULES as SWARM_RULES
+from ansible_collections.slipway.webapp.plugins.module_utils._settings_swarm import check_swarm
 
 LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 DOTTED = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*"
@@ -189,6 +191,7 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     **SCAN_RULES,
     **SMOKE_RULES,
     **FRONTEND_RULES,
+    **SWARM_RULES,
 }
 
 
@@ -211,6 +214,7 @@ def check_rules(values: Mapping[str, Any], *, host: str) -> list[Problem]:
         check_scan,
         check_smoke,
         check_frontend,
+        check_swarm,
     )
     for check in checks:
         problems.extend(check(values, host))

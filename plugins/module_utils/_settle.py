@@ -27,6 +27,7 @@ from ansible_collections.slipway.webapp.plugins.module_utils._errors import Slip
 from ansible_collections.slipway.webapp.plugins.module_utils._files import fsync_directory, read_json
 from ansible_collections.slipway.webapp.plugins.module_utils._layout import Layout, other_slot
 from ansible_collections.slipway.webapp.plugins.module_utils._ports import Clock, Systemd
+from ansible_collections.slipway.webapp.plugins.module_utils._stack import Stack
 from ansible_collections.slipway.webapp.plugins.module_utils._transaction import (
     COMMITTED,
     COMMITTING,
@@ -45,7 +46,10 @@ Ask = Callable[[Begun], Mapping[str, "Mapping[str, Any] | None"]]
 
 @dataclass
 class Settler:
-    """What ends a run on this host. ``timeout`` is how long, in seconds, a process may take to start."""
+    """What ends a run on this host. ``timeout`` is how long, in seconds, a process may take to start.
+
+    Where a ``stack`` is given the engine of a swarm moves the processes, and units only where there is none.
+    """
 
     layout: Layout
     systemd: Systemd
@@ -53,6 +57,7 @@ class Settler:
     timeout: float = 60.0
     check_mode: bool = False
     tell: Callable[[str], None] = lambda _line: None
+    stack: Stack | None = None
     actions: list[str] = field(default_factory=list)
     before: list[str] = field(default_factory=list)
     after: list[str] = field(default_factory=list)
@@ -91,6 +96,8 @@ class Settler:
         waits = bool((begun.database or {}).get("waiting"))
         # What waits for the old release to go makes it useless: then it goes at once, and its worker's last task, too.
         self._stop(other_slot(begun.slot), after=0 if waits else begun.warm, wait=waits)
+        if waits and self.stack is not None:
+            self.stack.await_gone()
         self._over()
 
     def back(self, begun: Begun, *, why: str) -> None:
@@ -191,6 +198,9 @@ class Settler:
 
     def _to(self, slot: str, begun: Begun) -> None:
         """Traffic, worker and beat to a slot, whose processes are started where they are not up."""
+        if self.stack is not None:
+            self._done(self.stack.move(slot))
+            return
         web = [self.layout.unit("web", slot)] if "web" in begun.processes else []
         movable = [process for process in begun.processes if process in _handover.MOVABLE]
         if not self.check_mode:
@@ -220,6 +230,8 @@ class Settler:
         return route is not None and slot in route.buckets
 
     def _withdraw(self) -> None:
+        if self.stack is not None:
+            self._done(self.stack.remove())
         if _route.probe(self.layout) is None:
             return
         self.actions.append("Take the route away: this host served nothing before")

@@ -93,6 +93,8 @@ def _health(info: Result, health: Result) -> dict[str, Any] | None:
         return {"ok": not bad, "says": _first_line(health.get("msg", "no answer")) if bad else "answers"}
     processes = (info.get("slots") or {}).get(live["slot"], {}).get("processes") or {}
     down = [name for name, unit in sorted(processes.items()) if unit.get("active") not in RUNNING]
+    services = info.get("services") or {}
+    down += [name for name, one in sorted(services.items()) if one["running"] < one["replicas"]]
     return {"ok": not down, "says": ", ".join(down) + " not running" if down else "running"}
 
 
@@ -164,6 +166,9 @@ def _notes(host: str, one: Mapping[str, Any]) -> list[str]:
     health = one.get("health")
     if health and not health["ok"]:
         notes.append(f"{host}: {health['says']}")
+    for name, service in (one.get("services") or {}).items():
+        runs = f"{service['running']} of {service['replicas']} tasks run {service['release']} with {service['config']}"
+        notes.append(f"{name} in the swarm: {runs}{', ' + service['update'] if service['update'] else ''}")
     lease = one.get("lease")
     if lease:
         locked = f"{host}: locked for {lease.get('reason')} until {_moment(lease.get('until'))} ({lease.get('owner')})"

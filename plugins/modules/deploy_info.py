@@ -190,6 +190,20 @@ pending:
   returned: success
   type: dict
   sample: null
+services:
+  description:
+    - Where the application runs in a swarm that this host conducts, what its services run and how far the engine is.
+    - Null elsewhere.
+  returned: success
+  type: dict
+  sample:
+    web: {slot: green, release: 1.4.0-3f9a1c22d0, config: 90c1f7a2be41, replicas: 3, running: 3, update: completed}
+services_need:
+  description: What lies between these services and the live slot.
+  returned: success
+  type: list
+  elements: str
+  sample: []
 disk:
   description: The room on the file system of the application.
   returned: success
@@ -205,8 +219,8 @@ wanted:
     - Whether the host already is what is wanted, the slot for the next release, and what is missing.
     - C(needs) holds V(release) or V(config) (not on the host), V(pending) (a broken run), V(slot) (something else is
       live),
-      V(start) (a process does not run), V(handover) (a worker or beat is in the other slot), V(route) (not all the
-      traffic),
+      V(start) (a process does not run), V(services) (those of a swarm are not as the live slot says),
+      V(handover) (a worker or beat is in the other slot), V(route) (not all the traffic),
       V(proof) (no run recorded that it went well), V(migrations) (some still wait for the old release to be gone).
   returned: when O(release), O(config) and O(processes) are given
   type: dict
@@ -228,6 +242,7 @@ from ansible_collections.slipway.webapp.plugins.module_utils._clock import requi
 from ansible_collections.slipway.webapp.plugins.module_utils._host import HostClock, HostRunner, guarded
 from ansible_collections.slipway.webapp.plugins.module_utils._inspect import Wanted, inspect
 from ansible_collections.slipway.webapp.plugins.module_utils._layout import PROCESSES, Layout
+from ansible_collections.slipway.webapp.plugins.module_utils._swarm import stack_here
 from ansible_collections.slipway.webapp.plugins.module_utils._systemd import HostSystemd
 
 
@@ -252,7 +267,8 @@ def run(module: AnsibleModule) -> dict[str, Any]:
     if wanted:
         _provisioned.require(layout, processes=wanted.processes, frontend=given["frontend"])
     systemd = HostSystemd(HostRunner(module))
-    return {"changed": False, **inspect(layout, systemd=systemd, clock=clock, wanted=wanted)}
+    stack = stack_here(layout, systemd=systemd, clock=clock)
+    return {"changed": False, **inspect(layout, systemd=systemd, clock=clock, wanted=wanted, stack=stack)}
 
 
 def main() -> None:

@@ -132,6 +132,11 @@ options:
       not count.
     type: int
     default: 5
+  keep:
+    description: Releases that stay with O(state=pruned) besides, because another host that keeps the ledger says so.
+    type: list
+    elements: str
+    default: []
   timeout:
     description: How many seconds each part of a build may take, and how long to wait for another build.
     type: int
@@ -318,6 +323,7 @@ def spec() -> dict[str, Any]:
         "collectstatic": {"type": "bool", "default": True},
         "check_deploy": {"type": "bool", "default": True},
         "retain": {"type": "int", "default": 5},
+        "keep": {"type": "list", "elements": "str", "default": []},
         "timeout": {"type": "int", "default": 900},
         "max_files": {"type": "int", "default": 100_000},
         "max_bytes": {"type": "int", "default": 4 << 30},
@@ -377,7 +383,7 @@ def run(module: AnsibleModule) -> dict[str, Any]:
     layout = Layout(app=given["app"])
     common = {"check_mode": module.check_mode, "timeout": given["timeout"]}
     if given["state"] == "pruned":
-        return states.pruned(layout, retain=given["retain"], engine=HostEngine(), **common)
+        return states.pruned(layout, retain=given["retain"], keep=given["keep"], engine=HostEngine(), **common)
     if given["state"] == "absent":
         return states.absent(layout, given["release"], **common)
     ports = Ports(runner=HostRunner(module), clock=HostClock(), owner=owner_of(given["app"]), engine=HostEngine())

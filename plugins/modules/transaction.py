@@ -155,6 +155,7 @@ from ansible_collections.slipway.webapp.plugins.module_utils import _peers, _set
 from ansible_collections.slipway.webapp.plugins.module_utils._host import HostClock, HostRunner, guarded
 from ansible_collections.slipway.webapp.plugins.module_utils._layout import PROCESSES, SLOTS, Layout
 from ansible_collections.slipway.webapp.plugins.module_utils._ledger import PROVING
+from ansible_collections.slipway.webapp.plugins.module_utils._swarm import stack_here
 from ansible_collections.slipway.webapp.plugins.module_utils._systemd import HostSystemd
 
 WHO = ("run", "action", "release", "config", "slot", "by")
@@ -200,12 +201,14 @@ def wish_of(given: dict[str, Any]) -> _transaction.Begun:
 
 def run(module: AnsibleModule) -> dict[str, Any]:
     given, state = module.params, module.params["state"]
+    layout, systemd, clock = Layout(given["app"]), HostSystemd(HostRunner(module)), HostClock()
     settler = _settle.Settler(
-        layout=Layout(given["app"]),
-        systemd=HostSystemd(HostRunner(module)),
-        clock=HostClock(),
+        layout=layout,
+        systemd=systemd,
+        clock=clock,
         timeout=given["timeout"],
         check_mode=module.check_mode,
+        stack=stack_here(layout, systemd=systemd, clock=clock, check_mode=module.check_mode),
     )
     ended = ""
     if state == "settled":

@@ -20,7 +20,7 @@ BASE = "base:1"
 
 _CONFIG = """version: 0.1
 storage: {filesystem: {rootdirectory: /var/lib/docker-registry}}
-http: {addr: "127.0.0.1:5000"}
+http: {addr: "LISTEN"}
 auth: {htpasswd: {realm: test, path: /etc/docker/registry/htpasswd}}
 """
 _SETUP = f"""
@@ -47,10 +47,11 @@ class Registry:
     """The registry of one host."""
 
     host: Host
+    address: str = ADDRESS
 
     def set_up(self) -> None:
         """Install and start it, with a login."""
-        self.host.sh(_SETUP)
+        self.host.sh(_SETUP.replace("LISTEN", self.address))
 
     def make_base(self) -> None:
         """The image that applications are built on."""

@@ -107,6 +107,8 @@ def test_a_host_that_knows_nothing(tmp_path: Path) -> None:
     assert info == {
         "app": "shop",
         "live": None,
+        "services": None,
+        "services_need": [],
         "slots": {"blue": nothing, "green": nothing},
         "route": None,
         "releases": [],

@@ -44,7 +44,8 @@ def render(name: str, **settings: object) -> list[str]:
         "processes_start_seconds": 120,
         "processes_open_files": 65536,
         "processes_service_lines": [],
-        "__webapp_processes": list(PROCESSES),
+        "__webapp_roles": list(PROCESSES),
+        "__webapp_in_swarm": False,
     }
     return environment.get_template(name).render({**given, **settings}).splitlines()
 
@@ -145,7 +146,9 @@ def test_directories() -> None:
     for slot in ("blue", "green"):
         assert f"d /run/shop/{slot} 2750 shop www-data -" in lines
     assert any("/shared/beat " in line for line in lines)
-    assert not any("/shared/beat " in line for line in render("tmpfiles.conf.j2", __webapp_processes=["web"]))
+    assert not any("/shared/beat " in line for line in render("tmpfiles.conf.j2", __webapp_roles=["web"]))
+    assert not any("/run/shop/tasks " in line for line in lines)
+    assert "d /run/shop/tasks 2750 shop www-data -" in render("tmpfiles.conf.j2", __webapp_in_swarm=True)
 
 
 @pytest.mark.parametrize("template", sorted(path.name for path in TEMPLATES.glob("*.j2")))

@@ -87,6 +87,9 @@ TABLE: dict[str, tuple[list[Any], list[Any]]] = {
     "webapp_image_scan_timeout": ([0, 86401], [1, 600]),
     "webapp_database_name": (["", "Shop", "a b", "1a"], ["shop", "shop_2"]),
     "webapp_database_user": (["", "Shop"], ["shop", "shop-2"]),
+    "webapp_swarm_web_replicas": ([0, 1001], [1, 3]),
+    "webapp_swarm_worker_replicas": ([-1, 1001], [0, 3]),
+    "webapp_swarm_monitor_seconds": ([0, 3601], [1, 5]),
 }
 
 

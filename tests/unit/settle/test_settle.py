@@ -168,7 +168,7 @@ def test_the_program_needs_nothing_that_is_not_installed_with_it(tmp_path: Path)
     launcher = tmp_path / "slipway-settle"
     launcher.write_text((place / "slipway-settle").read_text())
     package = {path.name: path.read_text() for path in (place / "slipway_settle").glob("*.py")}
-    for name, text in {**package, **domain_files(["_settle", "_peers", "_host", "_systemd"])}.items():
+    for name, text in {**package, **domain_files(["_settle", "_peers", "_host", "_swarm", "_systemd"])}.items():
         file = tmp_path / "slipway_settle" / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)

@@ -16,15 +16,29 @@ USAGE = """usage: slipway-container run APPLICATION PROCESS SLOT PROGRAM...
        slipway-container gone APPLICATION PROCESS SLOT
        slipway-container launch ENVIRONMENT-FILE PROGRAM...
        slipway-container once SECONDS PROGRAM...
+       slipway-container task PROCESS ENVIRONMENT-FILE DIRECTORY PROGRAM...
+       slipway-container healthy PROCESS DIRECTORY
 """
 WRONG = 2
 
 
 def launch(path: str, words: Sequence[str]) -> None:
     """Inside: become the program, with the variables of the file. So no value is in what the engine shows."""
+    os.execvpe(words[0], list(words), _with(path))
+
+
+def _with(path: str) -> dict[str, str]:
     with open(path, encoding="utf-8") as stream:
-        values = parse_env(stream.read(), where=path)
-    os.execvpe(words[0], list(words), {**os.environ, **values})
+        return {**os.environ, **parse_env(stream.read(), where=path)}
+
+
+def in_swarm(verb: str, rest: Sequence[str]) -> int:
+    """Inside of a task of a swarm."""
+    from slipway_container.task import Task, healthy
+
+    if verb == "healthy":
+        return 0 if healthy(rest[0], rest[1], os.environ) else 1
+    return Task(rest[0], rest[2], _with(rest[1])).run(rest[3:])
 
 
 def once(seconds: int, words: Sequence[str]) -> None:
@@ -41,6 +55,8 @@ def main(given: Sequence[str]) -> int:
             launch(rest[0], rest[1:])
         if verb == "once" and len(rest) > 1 and rest[0].isdigit():
             once(int(rest[0]), rest[1:])
+        if (verb == "task" and len(rest) > 3) or (verb == "healthy" and len(rest) == 2):
+            return in_swarm(verb, rest)
         if verb in ("run", "gone") and len(rest) > 2 and rest[1] in PROCESSES and rest[2] in SLOTS:
             # Not inside of a container, where its parts may be missing.
             from slipway_container.supervisor import Supervisor

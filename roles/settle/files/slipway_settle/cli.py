@@ -9,6 +9,7 @@ from ansible_collections.slipway.webapp.plugins.module_utils import _peers, _set
 from ansible_collections.slipway.webapp.plugins.module_utils._errors import SlipwayError
 from ansible_collections.slipway.webapp.plugins.module_utils._host import HostClock
 from ansible_collections.slipway.webapp.plugins.module_utils._layout import Layout
+from ansible_collections.slipway.webapp.plugins.module_utils._swarm import stack_here
 from ansible_collections.slipway.webapp.plugins.module_utils._systemd import HostSystemd
 from slipway_settle.runner import PlainRunner
 
@@ -26,9 +27,9 @@ def main() -> int:
         sys.stderr.write("usage: slipway-settle APPLICATION\n")
         return USAGE
     try:
-        settler = _settle.Settler(
-            layout=Layout(sys.argv[1]), systemd=HostSystemd(PlainRunner()), clock=HostClock(), tell=_say
-        )
+        layout, systemd, clock = Layout(sys.argv[1]), HostSystemd(PlainRunner()), HostClock()
+        stack = stack_here(layout, systemd=systemd, clock=clock)
+        settler = _settle.Settler(layout=layout, systemd=systemd, clock=clock, tell=_say, stack=stack)
         settler.wait_and_settle(lambda begun: _peers.ask_all(begun.peers, domain=begun.domain))
     except SlipwayError as error:
         sys.stderr.write(f"{error}\n")
