@@ -11,16 +11,13 @@ short_description: Build a release on a host, or remove what is not needed any m
 version_added: "0.1.0"
 description:
   - Makes a release out of an artifact that M(slipway.webapp.artifact) packed. The artifact is unpacked, its locked
-    requirements
-    are installed (or an environment that has them is shared), C(check --deploy) and C(collectstatic) are run. No
-    traffic moves.
+    requirements are installed (or an environment that has them is shared), C(check --deploy) and C(collectstatic) are
+    run. No traffic moves.
   - A release is built beside its final place, made durable, and becomes visible by one rename. A build that is killed
-    is never
-    taken for a good one; the next run removes it and builds again. A release never changes once it is complete.
+    is never taken for a good one; the next run removes it and builds again. A release never changes once it is complete.
   - The artifact is transferred only to a host that has neither it nor the release; its SHA-256 is verified there.
   - The project's own code runs as the application's user, with an environment made of the given variables only. What
-    it made
-    ends owned by root.
+    it made ends owned by root.
   - A host builds one release of an application at a time. A second call waits and finds the work done.
 extends_documentation_fragment:
   - slipway.webapp.app
@@ -33,8 +30,7 @@ options:
       - V(present) makes the release complete.
       - V(absent) removes it, unless a slot is assigned to it.
       - V(pruned) removes releases, environments, artifacts, configurations, static files and unfinished builds that
-        are not needed.
-        What a slot is assigned to stays, and so does what an unfinished run names.
+        are not needed. What a slot is assigned to stays, and so does what an unfinished run names.
     type: str
     choices: [present, absent, pruned]
     default: present
