@@ -14,7 +14,7 @@ description:
     requirements are installed (or an environment that has them is shared), C(check --deploy) and C(collectstatic) are
     run. No traffic moves.
   - A release is built beside its final place, made durable, and becomes visible by one rename. A build that is killed
-    is never taken for a good one; the next run removes it and builds again. A release never changes once it is complete.
+    is never taken for a good one; the next run removes it and builds again. A complete release never changes.
   - The artifact is transferred only to a host that has neither it nor the release; its SHA-256 is verified there.
   - The project's own code runs as the application's user, with an environment made of the given variables only. What
     it made ends owned by root.
