@@ -18,8 +18,8 @@ DIRECTORY = BUILD / "faults" / PREFIX
 DEFAULTS = ROOT / "roles" / "webapp" / "defaults" / "main.yml"
 # Short, so that a cell does not last an hour. The next run waits for the lease of a dead one.
 TIMERS: dict[str, Any] = {
-    "webapp_hold_seconds": 30,
-    "webapp_health_deadline": 20,
+    "webapp_hold_seconds": 40,
+    "webapp_health_deadline": 30,
     "webapp_bake_seconds": 15,
     "webapp_analysis_minimum": 30,
     "webapp_analysis_seconds": 30,
