@@ -48,6 +48,20 @@ _REASONS = (
 )
 
 
+def connect(*, timeout: int = _TIMEOUT) -> Any:
+    """A client of the package for this host's engine, which has answered. ``timeout``: seconds for one answer."""
+    if PROBLEM:
+        raise SlipwayError(
+            "The Python package docker is not on this host",
+            found=PROBLEM,
+            next_step="run provision.yml, which installs python3-docker",
+        )
+    with _explained("The Docker Engine of this host does not answer"):
+        client = docker.DockerClient(base_url="unix:///var/run/docker.sock", timeout=timeout)
+        client.ping()
+    return client
+
+
 class HostEngine:
     """The engine at its local socket."""
 
@@ -56,16 +70,8 @@ class HostEngine:
 
     @property
     def _client(self) -> Any:
-        if PROBLEM:
-            raise SlipwayError(
-                "The Python package docker is not on this host",
-                found=PROBLEM,
-                next_step="run provision.yml, which installs python3-docker",
-            )
         if self._found is None:
-            with _explained("The Docker Engine of this host does not answer"):
-                self._found = docker.DockerClient(base_url="unix:///var/run/docker.sock", timeout=_TIMEOUT)
-                self._found.ping()
+            self._found = connect()
         return self._found
 
     def image(self, reference: str) -> Image | None:

@@ -9,11 +9,13 @@ import json
 import re
 import shlex
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Callable
 
 from ansible_collections.slipway.webapp.plugins.module_utils._errors import SlipwayError
 
 _EXAMPLE = "a management command and its words, such as clearsessions, or [shell, -c, 'print(1)']"
+_LIST = 'a list as JSON: ["shell", "-c", "..."]'
+_TEXT = "quotes that are closed, as in a shell"
 # What asks somebody at a terminal, and the words with which it asks nobody. Without a terminal some of them end well
 # and have done nothing.
 _ASKS: dict[str, tuple[str, ...]] = {
@@ -32,7 +34,8 @@ _LOOKS = ("--plan", "--check")
 def words_of(given: Any) -> list[str]:
     """The command as words: a list as it is, a text split as a shell does, or the JSON of a list."""
     if isinstance(given, str):
-        words = _from_json(given) if given.lstrip().startswith("[") else _from_text(given)
+        listed = given.lstrip().startswith("[")
+        words = _read(json.loads, given, expected=_LIST) if listed else _read(shlex.split, given, expected=_TEXT)
     else:
         words = given if isinstance(given, (list, tuple)) else [given]
     if not words or not all(isinstance(word, (str, int, float)) and not isinstance(word, bool) for word in words):
@@ -40,22 +43,11 @@ def words_of(given: Any) -> list[str]:
     return [str(word) for word in words]
 
 
-def _from_json(text: str) -> Any:
+def _read(read: Callable[[str], Any], text: str, *, expected: str) -> Any:
     try:
-        return json.loads(text)
+        return read(text)
     except ValueError as error:
-        raise SlipwayError(
-            "The command cannot be read", found=f"{text!r}: {error}", expected='a list as JSON: ["shell", "-c", "..."]'
-        ) from error
-
-
-def _from_text(text: str) -> list[str]:
-    try:
-        return shlex.split(text)
-    except ValueError as error:
-        raise SlipwayError(
-            "The command cannot be read", found=f"{text!r}: {error}", expected="quotes that are closed, as in a shell"
-        ) from error
+        raise SlipwayError("The command cannot be read", found=f"{text!r}: {error}", expected=expected) from error
 
 
 def refuse(words: Sequence[str]) -> None:

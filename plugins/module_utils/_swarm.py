@@ -11,7 +11,7 @@ from typing import Any, Callable
 
 from ansible_collections.slipway.webapp.plugins.module_utils._container import LABEL
 from ansible_collections.slipway.webapp.plugins.module_utils._container import read_options as container_options
-from ansible_collections.slipway.webapp.plugins.module_utils._engine import PROBLEM
+from ansible_collections.slipway.webapp.plugins.module_utils._engine import connect
 from ansible_collections.slipway.webapp.plugins.module_utils._errors import SlipwayError
 from ansible_collections.slipway.webapp.plugins.module_utils._host import ids_of
 from ansible_collections.slipway.webapp.plugins.module_utils._layout import Layout
@@ -38,15 +38,8 @@ class HostSwarm:
 
     @property
     def _api(self) -> Any:
-        if PROBLEM:
-            raise SlipwayError(
-                "The Python package docker is not on this host",
-                found=PROBLEM,
-                next_step="run provision.yml, which installs python3-docker",
-            )
         if self._found is None:
-            with _explained("The Docker Engine of this host does not answer"):
-                self._found = docker.DockerClient(base_url="unix:///var/run/docker.sock", timeout=_TIMEOUT).api
+            self._found = connect(timeout=_TIMEOUT).api
         return self._found
 
     def services(self, app: str) -> dict[str, Service]:
