@@ -2,6 +2,7 @@
 """The command line: python -m tests.faults [--only step=NAME] [--only fault=NAME] [--resume], and ... table.
 
 Cells are counted until all are done or the time is over; with --resume those that are in .build/faults.json are kept.
+Two runs, each with its own SLIPWAY_PREFIX and --share 1/2 or 2/2 --resume, count the cells together.
 """
 
 from __future__ import annotations
@@ -32,6 +33,14 @@ ATTEMPTS = 2
 LOST = (FleetLostError, HostError, HostsError, DockerException, AssertionError)
 
 
+def _share(word: str) -> tuple[int, int]:
+    """K and N of 'K/N'."""
+    own, _slash, all_of_them = word.partition("/")
+    if not (own.isdigit() and all_of_them.isdigit() and 1 <= int(own) <= int(all_of_them)):
+        raise argparse.ArgumentTypeError(f"{word!r}: expected K/N with 1 <= K <= N, such as 1/2")
+    return int(own), int(all_of_them)
+
+
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
@@ -40,6 +49,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--only", action="append", default=[], metavar="step=NAME|fault=NAME", help="may be given several times")
     add("--resume", action="store_true", help="keep the cells that are counted already")
     add("--as-it-is", action="store_true", help="do not provision and deploy at the beginning, if hosts serve already")
+    add("--share", type=_share, default=(1, 1), metavar="K/N", help="only every Nth cell, beginning with the Kth")
     add("--minutes", type=float, default=600, help="begin no further cell after so long (default %(default)s)")
     given = parser.parse_args(arguments)
     for word in given.only:
@@ -116,7 +126,8 @@ def run(given: argparse.Namespace) -> int:
     """0 when all cells are good."""
     book = Book(resume=given.resume)
     session, end = Session(book, as_it_is=given.as_it_is), time.monotonic() + 60 * given.minutes
-    wanted = list(matrix(given.only))
+    own, runs = given.share
+    wanted = list(matrix(given.only))[own - 1 :: runs]
     for number, (step, fault) in enumerate(wanted, 1):
         if (step.name, fault.name) in book.cells or step.name in book.missing:
             continue

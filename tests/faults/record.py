@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import dataclasses
+import fcntl
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,25 +72,40 @@ class Cell:
 
 
 class Book:
-    """The cells of one run of the matrix, or of several that go on where the last one ended."""
+    """The cells of one run of the matrix, or of several: that go on where the last one ended, or beside each other."""
 
     def __init__(self, path: Path = RESULT, *, resume: bool = False) -> None:
         self._path = path
         self.cells: dict[tuple[str, str], Cell] = {}
         # Steps that the deploy does not have.
         self.missing: set[str] = set()
-        if resume and path.exists():
-            data = json.loads(path.read_text())
+        self._resume = resume
+        self._read()
+
+    def _read(self) -> None:
+        """What is in the file counts only for a run that goes on with it."""
+        if self._resume and self._path.exists():
+            data = json.loads(self._path.read_text())
             self.cells = {cell.key: cell for cell in (Cell(**fields) for fields in data["cells"])}
+            self.missing |= set(data["missing"])
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """No other run writes meanwhile; what others have written until now is known."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with self._path.with_name(self._path.name + ".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            self._read()
+            yield
 
     def enter(self, cell: Cell) -> None:
         """Add or replace a cell, and write all of them: a run that is cut short leaves what it has counted."""
-        self.cells[cell.key] = cell
-        data = {"cells": [dataclasses.asdict(one) for one in self.cells.values()], "missing": sorted(self.missing)}
-        partial = self._path.with_name(self._path.name + ".partial")
-        partial.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(json.dumps(data, indent=1) + "\n")
-        partial.replace(self._path)
+        with self._alone():
+            self.cells[cell.key] = cell
+            data = {"cells": [dataclasses.asdict(one) for one in self.cells.values()], "missing": sorted(self.missing)}
+            partial = self._path.with_name(self._path.name + ".partial")
+            partial.write_text(json.dumps(data, indent=1) + "\n")
+            partial.replace(self._path)
 
 
 def excused(spans: Iterable[tuple[float, float]], *, window: tuple[float, float]) -> int:

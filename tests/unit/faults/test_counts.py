@@ -221,3 +221,12 @@ def test_each_planted_fault_exists_and_each_excuse_has_an_end() -> None:
     for fault in FAULTS:
         assert fault.source is None or fault.source in PLANTED, fault.name
         assert bool(fault.excuse) == (fault.excused_seconds != 0), fault.name
+
+
+def test_two_runs_write_one_book(tmp_path: Path) -> None:
+    path = tmp_path / "faults.json"
+    one, other = Book(path, resume=True), Book(path, resume=True)
+    one.enter(GOOD)
+    other.enter(dataclasses.replace(GOOD, step="gate"))
+    one.enter(dataclasses.replace(GOOD, step="bake"))
+    assert {step for step, _fault in Book(path, resume=True).cells} == {GOOD.step, "gate", "bake"}
