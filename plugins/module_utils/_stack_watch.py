@@ -9,7 +9,7 @@ from collections.abc import Container, Mapping, Sequence
 from typing import Any, Callable
 
 from ansible_collections.slipway.webapp.plugins.module_utils._errors import SlipwayError
-from ansible_collections.slipway.webapp.plugins.module_utils._ports import Clock, Service, Swarm, Task
+from ansible_collections.slipway.webapp.plugins.module_utils._ports import Clock, Node, Service, Swarm, Task
 from ansible_collections.slipway.webapp.plugins.module_utils._stack_spec import TEMPLATE, labels_of
 
 DONE, WAIT, FAILED = "done", "wait", "failed"
@@ -18,6 +18,8 @@ ENOUGH_FAILURES = 3  # of a service that is new: there is nothing that the engin
 _SHOWN, _LINES = 3, 12  # tasks and lines in an error
 _BROKEN = ("failed", "rejected")
 _WORKING = ("updating", "rollback_started")
+_ONCE_MORE = "pause"  # the failure action of an update that was begun once more
+_BEGINNING = ("assigned", "accepted", "preparing", "ready", "starting")
 
 
 def verdict(service: Service | None, tasks: Sequence[Task], *, template: str, replicas: int, first: bool) -> str:
@@ -52,17 +54,43 @@ def watch(
     template, name = labels_of(wanted)[TEMPLATE], str(wanted["Name"])
     replicas = int(wanted["Mode"]["Replicated"]["Replicas"])
     end = clock.monotonic() + seconds
+    given_up: set[str] = set()
     while True:
         service, tasks = swarm.services(app).get(process), swarm.tasks(name)
         found = verdict(service, tasks, template=template, replicas=replicas, first=first)
-        if found == DONE:
+        new = [task for task in tasks if task.labels.get(TEMPLATE) == template]
+        if found == DONE and service is not None:
+            if given_up and (service.spec.get("UpdateConfig") or {}).get("FailureAction") == _ONCE_MORE:
+                swarm.update(service, wanted)
             return
         late = clock.monotonic() >= end
-        if found == FAILED or late:
-            new = [task for task in tasks if task.labels.get(TEMPLATE) == template]
+        if found == FAILED or late or service is None:
             raise _failure(name, service, new, swarm=swarm, late=seconds if late else 0, replicas=replicas)
+        lost = {task.id for task in without_host(new, nodes=swarm.nodes())} - given_up
+        if lost and service.update == "updating":
+            swarm.update(service, _once_more(wanted))
+            given_up |= lost
         alive()
         clock.sleep(LOOK_EVERY)
+
+
+def without_host(tasks: Sequence[Task], *, nodes: Sequence[Node]) -> list[Task]:
+    """The tasks that were beginning on a host that has gone.
+
+    The engine starts others in their place, but the update that began them waits for these, and for ever (seen with 20.10;
+    its source says no other of later ones).
+    """
+    ready = {node.id for node in nodes if node.ready}
+    return [one for one in tasks if one.state in _BEGINNING and one.node and one.node not in ready]
+
+
+def _once_more(wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """The same tasks, by a specification that differs: the engine gives up an update only for another one.
+
+    What it would go back to from then on is this very specification, so it shall not; whoever watches puts the service
+    back when it fails.
+    """
+    return {**wanted, "UpdateConfig": {**wanted["UpdateConfig"], "FailureAction": _ONCE_MORE}}
 
 
 def leaving(tasks: Sequence[Task], *, ready: Container[str]) -> list[Task]:

@@ -354,6 +354,51 @@ def test_what_still_ends_is_waited_for_but_not_on_a_host_that_is_away(stack: _st
     stack.await_gone()
 
 
+@dataclass
+class LosingSwarm(FakeSwarm):
+    """Its first update of the web begins a task on a host that is lost, and stands still until it is given another."""
+
+    lost: bool = False
+
+    def update(self, service: Service, spec: Mapping[str, Any]) -> None:
+        super().update(service, spec)
+        action = spec["UpdateConfig"]["FailureAction"]
+        self.calls[-1] += f" {action}"
+        if self._process(spec) == "web" and action == "rollback" and not self.lost:
+            self.lost = True
+            self.hosts = [replace(node, ready=node.id != "n3") for node in self.hosts]
+            stuck = Task(id="stuck", node="n3", state="starting", desired="shutdown", labels=labels_of(spec))
+            self.broken["web"] = [stuck]
+            self.kept["web"] = replace(self.kept["web"], update="updating")
+
+    def tasks(self, service: str) -> list[Task]:
+        stuck = self.broken.get(service.rpartition("-")[2], [])
+        self.broken, kept = {}, self.broken
+        found = super().tasks(service)
+        self.broken = kept
+        return [*found, *stuck]
+
+    def _fails(self, spec: Mapping[str, Any]) -> bool:
+        return False
+
+
+def test_an_update_that_waits_for_a_task_on_a_lost_host_is_begun_once_more(stack: _stack.Stack, layout: Layout) -> None:
+    stack.move("blue", staged=list(ROLES))
+    give(layout, "green", "r2")
+    swarm = stack.swarm = LosingSwarm(**vars(fake(stack)))
+    swarm.calls.clear()
+    stack.move("green", staged=list(ROLES))
+    moved = [call for call in swarm.calls if call.startswith("update")]
+    assert moved == [
+        "update shop-worker rollback",
+        *(f"update shop-web {action}" for action in ("rollback", "pause", "rollback")),
+        "update shop-beat rollback",
+    ]
+    swarm.calls.clear()
+    assert not stack.move("green")["changed"]
+    assert swarm.calls == []
+
+
 def test_a_service_that_somebody_removed_has_failed() -> None:
     assert verdict(None, [], template="new", replicas=1, first=False) == FAILED
 
