@@ -53,8 +53,8 @@ bench-backup: env ## measure backups and their proof against pg_dump: SIZES="1 5
 bench-celery: env ## measure what becomes of tasks when their worker is replaced, in six ways
 	@python -m tests.bench.celery
 
-faults: env ## break the production fleet at every step of a deploy: ONLY="step=gate fault=disk_full" RESUME=1
-	@python -m tests.faults $(addprefix --only ,$(ONLY)) $(if $(RESUME),--resume)
+faults: env ## break the production fleet at every step of a deploy: ONLY="step=gate fault=disk_full" RESUME=1 RUNTIME=docker
+	@python -m tests.faults $(addprefix --only ,$(ONLY)) $(addprefix --runtime ,$(RUNTIME)) $(if $(RESUME),--resume)
 
 clean: ## remove everything that was made inside the checkout
 	@rm -rf .build tests/output

@@ -77,8 +77,8 @@ def watch(
 def without_host(tasks: Sequence[Task], *, nodes: Sequence[Node]) -> list[Task]:
     """The tasks that were beginning on a host that has gone.
 
-    The engine starts others in their place, but the update that began them waits for these, and for ever (seen with 20.10;
-    its source says no other of later ones).
+    The engine starts others in their place, but the update that began them waits for these, and for ever (seen with
+    20.10; in the source of later ones it is the same).
     """
     ready = {node.id for node in nodes if node.ready}
     return [one for one in tasks if one.state in _BEGINNING and one.node and one.node not in ready]

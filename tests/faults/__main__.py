@@ -2,6 +2,7 @@
 """The command line: python -m tests.faults [--only step=NAME] [--only fault=NAME] [--resume], and ... table.
 
 Cells are counted until all are done or the time is over; with --resume those that are in .build/faults.json are kept.
+With --runtime docker the fleet runs containers, and its cells are in .build/faults-docker.json.
 Two runs, each with its own SLIPWAY_PREFIX and --share 1/2 or 2/2 --resume, count the cells together.
 """
 
@@ -19,7 +20,7 @@ from docker.errors import DockerException
 from tests.faults import fleet, table
 from tests.faults.faults import BY_NAME as FAULTS
 from tests.faults.faults import Fault
-from tests.faults.record import Book, Cell, read
+from tests.faults.record import RESULTS, Book, Cell
 from tests.faults.runner import FleetLostError, Runner
 from tests.faults.steps import BY_NAME as STEPS
 from tests.faults.steps import Step
@@ -47,6 +48,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("verb", nargs="?", choices=("run", "list", "table"), default="run")
     add("--only", action="append", default=[], metavar="step=NAME|fault=NAME", help="may be given several times")
+    add("--runtime", choices=tuple(RESULTS), default="systemd", help="(default %(default)s)")
     add("--resume", action="store_true", help="keep the cells that are counted already")
     add("--as-it-is", action="store_true", help="do not provision and deploy at the beginning, if hosts serve already")
     add("--share", type=_share, default=(1, 1), metavar="K/N", help="only every Nth cell, beginning with the Kth")
@@ -61,13 +63,13 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return given
 
 
-def matrix(only: Sequence[str]) -> Iterator[tuple[Step, Fault]]:
+def matrix(only: Sequence[str], runtime: str = "systemd") -> Iterator[tuple[Step, Fault]]:
     """The cells that mean something, in a mixed order that is always the same: a run that ends early has seen of all.
 
     Those with WebSockets come last, because the fleet is served by another program then.
     """
     wanted = {kind: {word.partition("=")[2] for word in only if word.startswith(kind)} for kind in ("step", "fault")}
-    cells = [(step, fault) for step in STEPS.values() for fault in FAULTS.values() if fault.fits(step)]
+    cells = [(step, fault) for step in STEPS.values() for fault in FAULTS.values() if fault.fits(step, runtime)]
     random.Random(4).shuffle(cells)
     for step, fault in sorted(cells, key=lambda cell: cell[0].sockets):
         names = {"step": step.name, "fault": fault.name}
@@ -89,17 +91,18 @@ def told(cell: Cell) -> str:
 class Session:
     """Runs cells one after the other, on a fleet that is made anew when it cannot be helped."""
 
-    def __init__(self, book: Book, *, as_it_is: bool) -> None:
+    def __init__(self, book: Book, *, runtime: str, as_it_is: bool) -> None:
         self._book = book
+        self._runtime = runtime
         self._as_it_is = as_it_is
         self._runner: Runner | None = None
 
     def _ready(self) -> Runner:
         if self._runner is None:
             print("make the fleet", flush=True)
-            site = fleet.make_fleet(as_it_is=self._as_it_is)
+            broken = fleet.make_fleet(self._runtime, as_it_is=self._as_it_is)
             self._as_it_is = False
-            self._runner = Runner(site, say=lambda text: print(text, flush=True), logs=LOGS)
+            self._runner = Runner(broken, say=lambda text: print(text, flush=True), logs=LOGS)
         return self._runner
 
     def count(self, step: Step, fault: Fault) -> None:
@@ -124,10 +127,10 @@ class Session:
 
 def run(given: argparse.Namespace) -> int:
     """0 when all cells are good."""
-    book = Book(resume=given.resume)
-    session, end = Session(book, as_it_is=given.as_it_is), time.monotonic() + 60 * given.minutes
+    book = Book(RESULTS[given.runtime], resume=given.resume)
+    session, end = Session(book, runtime=given.runtime, as_it_is=given.as_it_is), time.monotonic() + 60 * given.minutes
     own, runs = given.share
-    wanted = list(matrix(given.only))[own - 1 :: runs]
+    wanted = list(matrix(given.only, given.runtime))[own - 1 :: runs]
     for number, (step, fault) in enumerate(wanted, 1):
         if (step.name, fault.name) in book.cells or step.name in book.missing:
             continue
@@ -148,12 +151,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.verb == "run":
         return run(given)
     if given.verb == "list":
-        for step, fault in matrix(given.only):
+        for step, fault in matrix(given.only, given.runtime):
             print(f"{step.name}: {fault.name}")
         return 0
     try:
-        table.write(Cell(**fields) for fields in read()["cells"])
-    except (FileNotFoundError, ValueError) as error:
+        table.write()
+    except ValueError as error:
         print(f"faults: {error}", file=sys.stderr)
         return 1
     return 0

@@ -69,9 +69,10 @@ class Fault:
     source: str | None = None
     # Whether it is also tried with WebSockets.
     sockets: bool = False
+    runtimes: tuple[str, ...] = ("systemd", "docker")
 
-    def fits(self, step: Step) -> bool:
-        return self.at(step) and (self.sockets or not step.sockets)
+    def fits(self, step: Step, runtime: str) -> bool:
+        return runtime in self.runtimes and self.at(step) and (self.sockets or not step.sockets)
 
 
 def _killed(scene: Scene) -> None:
@@ -259,6 +260,20 @@ FAULTS = (
         what="Redis is stopped, and started later",
         inject=_on("db1", "systemctl stop redis-server", public=True),
         heal=_on("db1", "systemctl start redis-server", public=True),
+    ),
+    Fault(
+        name="engine_down",
+        what="the Docker Engine of app2 is stopped, and started later; what runs, runs on",
+        inject=_on("app2", "systemctl stop docker.socket docker", public=True),
+        heal=_on("app2", "systemctl start docker.socket docker", public=True),
+        runtimes=("docker",),
+    ),
+    Fault(
+        name="engine_killed",
+        what="kill -9 of the Docker Engine of app2, which is started again at once",
+        inject=_on("app2", "systemctl kill --signal=KILL docker", public=True),
+        at=_anywhere,
+        runtimes=("docker",),
     ),
     Fault(
         name="broken_at_boot",

@@ -74,31 +74,39 @@ class Feeder:
         self._sent: list[str] = []
         self._began = 0.0
 
-    @property
-    def _output(self) -> str:
-        return f"/run/{self._batch}.json"
-
     def __enter__(self) -> Feeder:
-        app, self._began = self._site.app, time.time()
-        (slot,) = self._host.look(app)["route"]
-        # The release may be pruned while it runs: it has read all that it needs by then.
-        place = f"/srv/{app}/slots/{slot}"
-        code, venv = (self._host.sh(f"readlink -f {place}/{name}").strip() for name in ("code", "venv"))
-        self._host.sh(f"cat >/run/{self._batch}.py <<'END'\n{PROGRAM.read_text()}\nEND")
-        self._host.sh(
-            f"systemd-run --quiet --collect --unit={self._batch} --uid={app}"
-            f" -p EnvironmentFile=/etc/{app}/slots/{slot}.env -p WorkingDirectory={code}"
-            f" -p StandardOutput=file:{self._output} -p TimeoutStopSec=30"
-            f" {venv}/bin/python /run/{self._batch}.py {self._batch}"
-        )
+        self._began = time.time()
+        (slot,) = self._host.look(self._site.app)["route"]
+        self._host.sh(f"cat >{self._file}.py <<'END'\n{PROGRAM.read_text()}\nEND")
+        self._start(slot)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._host.try_sh(f"systemctl stop {self._batch}")
-        _code, text = self._host.try_sh(f"cat {self._output}; rm -f /run/{self._batch}.*")
+        text = self._stop()
+        self._host.try_sh(f"rm -f {self._file}.*")
         self._sent = json.loads(text.splitlines()[-1])["sent"] if text.strip() else []
+
+    @property
+    def _file(self) -> str:
+        return f"/run/{self._batch}"
+
+    def _start(self, slot: str) -> None:
+        """With a release's own Python and variables; when that one is pruned, all that is needed was read by then."""
+        app = self._site.app
+        place = f"/srv/{app}/slots/{slot}"
+        code, venv = (self._host.sh(f"readlink -f {place}/{name}").strip() for name in ("code", "venv"))
+        self._host.sh(
+            f"systemd-run --quiet --collect --unit={self._batch} --uid={app}"
+            f" -p EnvironmentFile=/etc/{app}/slots/{slot}.env -p WorkingDirectory={code}"
+            f" -p StandardOutput=file:{self._file}.json -p TimeoutStopSec=30"
+            f" {venv}/bin/python {self._file}.py {self._batch}"
+        )
+
+    def _stop(self) -> str:
+        """What it said."""
+        return self._host.try_sh(f"systemctl stop {self._batch}; cat {self._file}.json")[1]
 
     def _ask(self, sql: str) -> list[list[str]]:
         text = self._site.hosts["db1"].sh(f'runuser -u postgres -- psql -d {self._site.app} -AtF " " -c "{sql}"')
@@ -125,3 +133,22 @@ class Feeder:
         while (found := counted(self._sent, self._runs())).lost and time.monotonic() < end:
             time.sleep(0.5)
         return found
+
+
+class ContainerFeeder(Feeder):
+    """The same in a container of the release's image."""
+
+    def _start(self, slot: str) -> None:
+        app, web = self._site.app, f"{self._site.app}-web-{slot}"
+        # The engine takes each value as it stands, without quotes.
+        plain = "import shlex, sys\nfor line in sys.stdin: print(*shlex.split(line))"
+        self._host.sh(f"python3 -c '{plain}' </etc/{app}/slots/{slot}.env >{self._file}.env")
+        self._host.sh(
+            f"docker run --detach --name {self._batch} --network host --user $(id -u {app}):$(id -g {app})"
+            f" --env-file {self._file}.env --env PYTHONDONTWRITEBYTECODE=1 --volume {self._file}.py:/feed.py:ro"
+            f" $(docker inspect --format '{{{{.Image}}}}' {web}) python /feed.py {self._batch}"
+        )
+
+    def _stop(self) -> str:
+        words = f"docker stop --time 30 {self._batch} >/dev/null; docker logs {self._batch} 2>/dev/null"
+        return self._host.try_sh(f"{words}; docker rm --force {self._batch} >/dev/null")[1]

@@ -1,16 +1,20 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The fleet that is broken again and again: its site, its settings, its sources."""
+"""The fleet that is broken again and again: its site, its settings, its releases."""
 
 from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from tests.faults.feeder import PLACE, ContainerFeeder, Feeder
 from tests.integration.controller import BUILD, ROOT
+from tests.integration.host import Host
+from tests.integration.registry import BASE, PASSWORD, USER, Registry
 from tests.integration.site import PREFIX, Site, bring_up, make_production, plant, take_down
 
 FLEET = "production"
@@ -50,7 +54,85 @@ def timers() -> dict[str, Any]:
     return {name: value for name, value in TIMERS.items() if name in known}
 
 
-def make_fleet(*, as_it_is: bool = False) -> Site:
+class Fleet:
+    """An application of source trees, on hosts that run it as units."""
+
+    feeder: type[Feeder] = Feeder
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+
+    def provision(self) -> None:
+        """All that a release needs."""
+        self.site.play("provision").ended(0)
+
+    def release(self, *, fault: str | None = None, migrates: bool = False) -> str:
+        """A release like no other, as `webapp_source` names it."""
+        return str(self.tree(fault=fault, migrates=migrates))
+
+    def tree(self, *, fault: str | None = None, migrates: bool = False) -> Path:
+        """A source like no other; with the migrations that the database has, and if wanted one more."""
+        tree = self.site.sources.tree(release=2, fault=fault)
+        before = "0002_note_mood"
+        for number in range(1, self._applied() + migrates + 1):
+            name = f"{100 + number:04}_planted"
+            text = MIGRATION.format(before=before, number=number)
+            (tree / "notes" / "migrations" / f"{name}.py").write_text(text)
+            before = name
+        return tree
+
+    def _applied(self) -> int:
+        """How many planted migrations the database has."""
+        sql = "SELECT count(*) FROM django_migrations WHERE name LIKE '%_planted'"
+        code, text = self.site.hosts["db1"].try_sh(f'runuser -u postgres -- psql -d {self.site.app} -Atc "{sql}"')
+        return int(text) if code == 0 else 0
+
+
+class ContainerFleet(Fleet):
+    """The same application as images, on hosts that run it in containers; app3 builds them and has the registry."""
+
+    feeder = ContainerFeeder
+
+    def __init__(self, site: Site) -> None:
+        super().__init__(site)
+        self._registry = Registry(site.hosts[PLACE], address=registry_address(site.hosts))
+
+    def provision(self) -> None:
+        super().provision()
+        self._registry.set_up()
+        self._registry.make_base()
+
+    def release(self, *, fault: str | None = None, migrates: bool = False) -> str:
+        output = self.site.directory / "image.json"
+        tree = self.tree(fault=fault, migrates=migrates)
+        self.site.play("build", webapp_image_source=str(tree), output=str(output)).ended(0)
+        return str(json.loads(output.read_text())["image"])
+
+
+def registry_address(hosts: Mapping[str, Host]) -> str:
+    return f"{hosts[PLACE].address}:5000"
+
+
+def container_settings(hosts: Mapping[str, Host]) -> dict[str, Any]:
+    """What an inventory says besides."""
+    address = registry_address(hosts)
+    return {
+        "webapp_runtime": "docker",
+        "webapp_image_repository": f"{address}/board",
+        "webapp_image_host": PLACE,
+        "webapp_image_base": BASE,
+        "webapp_image_network": "host",
+        "webapp_registry_username": USER,
+        "webapp_registry_password": PASSWORD,
+        # The registry of this fleet has no certificate.
+        "docker_host_settings": {"insecure-registries": [address]},
+        # A test host may not raise limits, and its kernel may not share out cores.
+        "docker_host_open_files": 0,
+        "webapp_container_cpus": 0,
+    }
+
+
+def make_fleet(runtime: str = "systemd", *, as_it_is: bool = False) -> Fleet:
     """Boot it, provision it and deploy twice, so that there is something to go back to; or take it as it is."""
     secrets = DIRECTORY / "secrets.json"
     DIRECTORY.mkdir(parents=True, exist_ok=True)
@@ -60,34 +142,18 @@ def make_fleet(*, as_it_is: bool = False) -> Site:
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir()
     hosts = bring_up(FLEET)
-    site = make_production(directory, hosts, planted=json.loads(secrets.read_text()), webapp_worker_concurrency=2)
+    settings = container_settings(hosts) if runtime == "docker" else {}
+    planted = json.loads(secrets.read_text())
+    site = make_production(directory, hosts, planted=planted, webapp_worker_concurrency=2, **settings)
+    fleet = ContainerFleet(site) if runtime == "docker" else Fleet(site)
     if as_it_is and hosts["app1"].look(site.app)["route"]:
-        return site
-    site.play("provision").ended(0)
+        return fleet
+    fleet.provision()
     for _number in range(2):
-        site.deploy(source(site), **timers())
-    return site
+        site.play("deploy", webapp_source=fleet.release(), **timers()).ended(0)
+    return fleet
 
 
 def remove_fleet() -> None:
     """It is beyond repair, or no longer needed."""
     take_down(FLEET)
-
-
-def applied(site: Site) -> int:
-    """How many planted migrations the database has."""
-    sql = "SELECT count(*) FROM django_migrations WHERE name LIKE '%_planted'"
-    code, text = site.hosts["db1"].try_sh(f'runuser -u postgres -- psql -d {site.app} -Atc "{sql}"')
-    return int(text) if code == 0 else 0
-
-
-def source(site: Site, *, fault: str | None = None, migrates: bool = False) -> Path:
-    """A tree like no other; with the migrations that the database has, and if wanted one more."""
-    tree = site.sources.tree(release=2, fault=fault)
-    before = "0002_note_mood"
-    for number in range(1, applied(site) + migrates + 1):
-        name = f"{100 + number:04}_planted"
-        text = MIGRATION.format(before=before, number=number)
-        (tree / "notes" / "migrations" / f"{name}.py").write_text(text)
-        before = name
-    return tree

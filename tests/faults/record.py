@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What was counted: one cell for each step and fault, kept in .build/faults.json."""
+"""What was counted: one cell for each step and fault, kept in .build/faults.json, or faults-docker.json."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from tests.integration.controller import BUILD
 
-RESULT = BUILD / "faults.json"
+RESULTS = {"systemd": BUILD / "faults.json", "docker": BUILD / "faults-docker.json"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +73,7 @@ class Cell:
 class Book:
     """The cells of one run of the matrix, or of several: that go on where the last one ended, or beside each other."""
 
-    def __init__(self, path: Path = RESULT, *, resume: bool = False) -> None:
+    def __init__(self, path: Path = RESULTS["systemd"], *, resume: bool = False) -> None:
         self._path = path
         self.cells: dict[tuple[str, str], Cell] = {}
         # Steps that the deploy does not have.
@@ -85,9 +84,8 @@ class Book:
     def _read(self) -> None:
         """What is in the file counts only for a run that goes on with it."""
         if self._resume and self._path.exists():
-            data = json.loads(self._path.read_text())
-            self.cells = {cell.key: cell for cell in (Cell(**fields) for fields in data["cells"])}
-            self.missing |= set(data["missing"])
+            self.cells = {cell.key: cell for cell in read(self._path)}
+            self.missing |= set(json.loads(self._path.read_text())["missing"])
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -114,9 +112,6 @@ def excused(spans: Iterable[tuple[float, float]], *, window: tuple[float, float]
     return sum(started <= end and ended >= begin for started, ended in spans)
 
 
-def read(path: Path = RESULT) -> dict[str, Any]:
-    """What was written; says how to get it."""
-    if not path.exists():
-        raise FileNotFoundError(f"There is no {path}. Run: make faults")
-    data: dict[str, Any] = json.loads(path.read_text())
-    return data
+def read(path: Path) -> list[Cell]:
+    """The cells that were written; none when there is no such file."""
+    return [Cell(**fields) for fields in json.loads(path.read_text())["cells"]] if path.exists() else []

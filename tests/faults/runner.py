@@ -10,15 +10,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tests.faults import fleet, outside
+from tests.faults import outside
 from tests.faults.eyes import Eyes, Watched, watch
 from tests.faults.faults import Fault, NoFaultError, Scene
 from tests.faults.feeder import Feeder
+from tests.faults.fleet import Fleet, timers
 from tests.faults.hook import Stopped
 from tests.faults.record import Cell, excused
 from tests.faults.steps import Step
 from tests.integration.controller import Run
-from tests.integration.site import Site
 from tests.load import LoadGenerator
 from tests.load.generator import LoadError
 
@@ -57,12 +57,13 @@ class Story:
 class Runner:
     """Breaks one fleet."""
 
-    def __init__(self, site: Site, *, say: Callable[[str], None] = print, logs: Path | None = None) -> None:
-        self.site = site
-        self.eyes = Eyes(site)
+    def __init__(self, broken: Fleet, *, say: Callable[[str], None] = print, logs: Path | None = None) -> None:
+        self.fleet = broken
+        self.site = broken.site
+        self.eyes = Eyes(self.site)
         self._say = say
         self._logs = logs
-        self._settings = fleet.timers()
+        self._settings = timers()
         self._sockets = 0
 
     def cell(self, step: Step, fault: Fault) -> Cell | None:
@@ -71,7 +72,8 @@ class Runner:
         if step.sockets != bool(self._sockets):
             self._serve(sockets=SOCKETS if step.sockets else 0)
         began = time.monotonic()
-        tree = fleet.source(self.site, fault=fault.source, migrates=step.migrates)
+        release = self.fleet.release(fault=fault.source, migrates=step.migrates)
+        mended = self.fleet.release() if fault.source else release
         load = self._load()
         with ExitStack() as stack:
             scene = Scene(site=self.site, eyes=self.eyes)
@@ -79,9 +81,9 @@ class Runner:
             stack.callback(fault.tidy, scene)
             fault.prepare(scene)
             stack.enter_context(load)
-            feeder = stack.enter_context(Feeder(self.site))
+            feeder = stack.enter_context(self.fleet.feeder(self.site))
             self._warm_up(load)
-            story = self._break(step, fault, scene=scene, tree=tree, load=load)
+            story = self._break(step, fault, scene=scene, releases=(release, mended), load=load)
             if story is None:
                 return None
             # When there are none, that is among what is counted.
@@ -93,9 +95,9 @@ class Runner:
     def _serve(self, *, sockets: int) -> None:
         """By Uvicorn, which knows WebSockets, or by Gunicorn."""
         self._sockets = sockets
-        self._settings = {**fleet.timers(), **({"webapp_server": "uvicorn"} if sockets else {})}
+        self._settings = {**timers(), **({"webapp_server": "uvicorn"} if sockets else {})}
         self.site.play("provision", **self._settings).ended(0)
-        self.site.deploy(fleet.source(self.site), **self._settings)
+        self.site.play("deploy", webapp_source=self.fleet.release(), **self._settings).ended(0)
 
     def _load(self) -> LoadGenerator:
         """Steady and mixed: every other visitor keeps the connection; pages, files, notes, uploads, slow answers."""
@@ -118,8 +120,11 @@ class Runner:
         except LoadError as error:
             raise FleetLostError(f"visitors get no answers before the fault: {error}") from error
 
-    def _break(self, step: Step, fault: Fault, *, scene: Scene, tree: Path, load: LoadGenerator) -> Story | None:
-        settings = {"webapp_source": str(tree), **self._settings}
+    def _break(
+        self, step: Step, fault: Fault, *, scene: Scene, releases: tuple[str, str], load: LoadGenerator
+    ) -> Story | None:
+        release, mended = releases
+        settings = {"webapp_source": release, **self._settings}
         scene.run = run = Stopped(self.site, "deploy", step=step, settings=settings)
         try:
             if not run.reach(limit=REACH_SECONDS):
@@ -137,7 +142,7 @@ class Runner:
         fault.heal(scene)
         back = watch(self.eyes, since=moment, limit=REST_SECONDS, active=_nobody)
         ended_at = load.now()
-        after = self._next_run(fault, tree)
+        after = self._next_run(fault, mended)
         self._log(step, fault, after, name="next")
         last = watch(self.eyes, since=time.monotonic(), limit=REST_SECONDS, active=_nobody)
         healed = after.code == 0 and last.seconds is not None
@@ -167,11 +172,11 @@ class Runner:
             return str(nothing)
         return ""
 
-    def _next_run(self, fault: Fault, tree: Path) -> Run:
+    def _next_run(self, fault: Fault, release: str) -> Run:
         """What the operator types next, once: the same again, a rollback, or a mended release."""
         settings: dict[str, Any] = dict(self._settings)
         if fault.after != "rollback":
-            settings["webapp_source"] = str(fleet.source(self.site) if fault.source else tree)
+            settings["webapp_source"] = release
         playbook = "rollback" if fault.after == "rollback" else "deploy"
         return self.site.start(playbook, **settings).wait(limit=NEXT_RUN_SECONDS)
 
@@ -238,7 +243,7 @@ class Runner:
             return
         self._say("  the fleet is not uniform: deploy")
         for _attempt in range(2):
-            run = self.site.start("deploy", webapp_source=str(fleet.source(self.site)), **self._settings)
+            run = self.site.start("deploy", webapp_source=self.fleet.release(), **self._settings)
             run.wait(limit=NEXT_RUN_SECONDS)
             if watch(self.eyes, since=time.monotonic(), limit=REST_SECONDS, active=_nobody).seconds is not None:
                 return

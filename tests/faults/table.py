@@ -3,16 +3,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from tests.faults import faults, steps
-from tests.faults.record import Cell
+from tests.faults.record import RESULTS, Cell, read
 from tests.integration.controller import ROOT
 
 PAGE = ROOT / "docs" / "faults.md"
 BEGIN = "<!-- begin: python -m tests.faults table -->"
 END = "<!-- end -->"
+TITLES = {"systemd": "Units on hosts", "docker": "Containers"}
 NUMBERS = ("requests sent", "failed", "tasks sent", "lost", "doubled", "s without beat", "s to uniform")
 HEAD = (
     f"| step | fault | {' | '.join(NUMBERS)} | healed by | |\n"
@@ -78,21 +79,30 @@ def ordered(cells: Iterable[Cell]) -> list[Cell]:
     return sorted(cells, key=lambda cell: (fault.get(cell.fault, len(fault)), step.get(cell.step, len(step))))
 
 
-def markdown(cells: Iterable[Cell]) -> str:
-    """All that stands between the two lines."""
+def section(cells: Iterable[Cell]) -> str:
+    """The table of one runtime."""
     known = ordered(cells)
     notes = [
         f"- {cell.step.replace('_', ' ')}, {cell.fault.replace('_', ' ')}: {cell.note}" for cell in known if cell.note
     ]
-    parts = [summary(known), "\n".join([HEAD, *map(row, known)]), "\n".join(legend())]
+    parts = [summary(known), "\n".join([HEAD, *map(row, known)])]
     return "\n\n".join([*parts, "\n".join(notes)] if notes else parts)
 
 
-def write(cells: Iterable[Cell], *, page: Path = PAGE) -> None:
-    """Put them into the page."""
+def markdown(found: Mapping[str, Sequence[Cell]]) -> str:
+    """All that stands between the two lines, from the cells of each runtime."""
+    tables = [f"## {TITLES[runtime]}\n\n{section(cells)}" for runtime, cells in found.items() if cells]
+    return "\n\n".join([*tables, "## The faults\n\n" + "\n".join(legend())])
+
+
+def write(results: Mapping[str, Path] = RESULTS, *, page: Path = PAGE) -> None:
+    """Put what was counted into the page; ValueError where that cannot be."""
+    found = {runtime: read(path) for runtime, path in results.items()}
+    if not any(found.values()):
+        raise ValueError(f"There is no {' and no '.join(map(str, results.values()))}. Run: make faults")
     text = page.read_text()
-    before, found, rest = text.partition(BEGIN)
+    before, begun, rest = text.partition(BEGIN)
     _old, ended, after = rest.partition(END)
-    if not found or not ended:
+    if not begun or not ended:
         raise ValueError(f"{page} has no lines {BEGIN!r} and {END!r}: put them back where the table belongs.")
-    page.write_text(f"{before}{BEGIN}\n\n{markdown(cells)}\n\n{END}{after}")
+    page.write_text(f"{before}{BEGIN}\n\n{markdown(found)}\n\n{END}{after}")

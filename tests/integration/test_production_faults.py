@@ -21,11 +21,12 @@ CELLS = (
 @pytest.fixture(scope="module")
 def runner(production: Site) -> Iterator[Runner]:
     """The fleet, with a release and one to go back to."""
+    broken = fleet.Fleet(production)
     if not production.hosts["app1"].sh(f"ls -d /srv/{production.app}/route 2>/dev/null || true"):
-        production.play("provision").ended(0)
+        broken.provision()
         for _number in range(2):
-            production.deploy(fleet.source(production), **fleet.timers())
-    made = Runner(production)
+            production.deploy(broken.tree(), **fleet.timers())
+    made = Runner(broken)
     yield made
     made.close()
 

@@ -15,7 +15,7 @@ from tests.faults.__main__ import main, matrix, parse
 from tests.faults.eyes import POLL_SECONDS, Eyes, Verdict, judged, serves, watch
 from tests.faults.faults import FAULTS
 from tests.faults.feeder import Beats, Tasks, counted, ticking
-from tests.faults.record import Book, Cell, excused
+from tests.faults.record import RESULTS, Book, Cell, excused
 from tests.faults.steps import STEPS
 
 GOOD = Cell(
@@ -183,29 +183,38 @@ def test_the_book_is_kept_for_the_next_run(tmp_path: Path) -> None:
 
 
 def test_the_table_replaces_the_one_before_and_nothing_else(tmp_path: Path) -> None:
-    page = tmp_path / "faults.md"
+    page, results = tmp_path / "faults.md", {name: tmp_path / f"{name}.json" for name in RESULTS}
     page.write_text(f"# Faults\n\n{table.BEGIN}\nold\n{table.END}\nafter\n")
+    with pytest.raises(ValueError, match="Run: make faults"):
+        table.write(results, page=page)
     bad = dataclasses.replace(GOOD, step="in_stage", requests_failed=3, requests_excused=1, seconds_to_uniform=None)
-    table.write([bad, GOOD], page=page)
+    book = Book(results["systemd"])
+    book.enter(bad)
+    book.enter(GOOD)
+    table.write(results, page=page)
     text = page.read_text()
     assert text.startswith(f"# Faults\n\n{table.BEGIN}\n")
     assert text.endswith(f"{table.END}\nafter\n")
     assert "old" not in text
+    assert "Containers" not in text
     assert "| stage | controller killed | 100 | 0 | 9 | 0 | 0 | 0 | 4 | deploy |  |" in text
     assert "| in stage | controller killed | 100 | 3 (1) | 9 | 0 | 0 | 0 | never | deploy | bad |" in text
     assert text.index("| stage |") < text.index("| in stage |"), "not in the order of a deploy"
     assert "2 cells, 1 of them good. Requests: sent 200, failed 3, of which 1 by the fault itself." in text
-    table.write([GOOD], page=page)
-    assert "in stage" not in page.read_text()
+    Book(results["docker"]).enter(dataclasses.replace(GOOD, step="bake"))
+    table.write(results, page=page)
+    assert page.read_text().index("## Containers") < page.read_text().index("| bake |")
     page.write_text("no lines")
     with pytest.raises(ValueError, match="has no lines"):
-        table.write([GOOD], page=page)
+        table.write(results, page=page)
 
 
 def test_the_matrix_is_what_was_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
     everything = {(step.name, fault.name) for step, fault in matrix([])}
     assert {step.name for step in STEPS} == {step for step, _fault in everything}
-    assert {fault.name for fault in FAULTS} == {fault for _step, fault in everything}
+    contained = {(step.name, fault.name) for step, fault in matrix([], "docker")}
+    assert {fault.name for fault in FAULTS} == {fault for _step, fault in everything | contained}
+    assert {fault for _step, fault in contained - everything} == {"engine_down", "engine_killed"}
     only = ["step=gate", "step=stage", "fault=disk_full"]
     assert {(s.name, f.name) for s, f in matrix(only)} == {("stage", "disk_full"), ("gate", "disk_full")}
     sockets = [step.sockets for step, _fault in matrix([])]

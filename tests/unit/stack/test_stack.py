@@ -378,7 +378,7 @@ class LosingSwarm(FakeSwarm):
         self.broken = kept
         return [*found, *stuck]
 
-    def _fails(self, spec: Mapping[str, Any]) -> bool:
+    def _fails(self, _spec: Mapping[str, Any]) -> bool:
         return False
 
 
