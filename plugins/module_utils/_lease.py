@@ -8,7 +8,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -24,6 +26,7 @@ from ansible_collections.slipway.webapp.plugins.module_utils._layout import Layo
 
 LONGEST = 24 * 3600
 _WAIT = 10.0
+_BEATS = 4  # in the time after which a lease expires
 
 
 @dataclass(frozen=True)
@@ -180,6 +183,36 @@ def extend(layout: Layout, *, owner: str, seconds: int, now: float) -> bool:
             return False
         _write(layout, replace(lease, until=now + seconds, beat=now))
         return True
+
+
+@contextlib.contextmanager
+def kept(layout: Layout, *, owner: str) -> Iterator[None]:
+    """While the block lasts the lease of ``owner`` does not expire, for as long at a time as was asked for last.
+
+    So a lease can be short, however long the work takes: it ends soon after the work does, also when nobody is left who
+    waits for that. Where the owner has no lease on this host nothing is done.
+    """
+    lease = read(layout) if owner else None
+    if lease is None or lease.owner != owner:
+        yield
+        return
+    seconds, over = max(1, round(lease.until - lease.beat)), threading.Event()
+
+    def beat() -> None:
+        theirs = True
+        while theirs:
+            with contextlib.suppress(OSError, SlipwayError):  # the next beat may do better
+                theirs = extend(layout, owner=owner, seconds=seconds, now=time.time())
+            if over.wait(seconds / _BEATS):
+                return
+
+    beating = threading.Thread(target=beat, daemon=True)
+    beating.start()
+    try:
+        yield
+    finally:
+        over.set()
+        beating.join()
 
 
 def abandon(layout: Layout, *, owner: str) -> bool:

@@ -48,6 +48,10 @@ options:
     description: How many seconds each command may take.
     type: int
     default: 900
+  run:
+    description: The run that it belongs to. Its lease, where this host has it, does not expire meanwhile.
+    type: str
+    default: ''
 """
 
 EXAMPLES = r"""
@@ -105,7 +109,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.slipway.webapp.plugins.module_utils import _manage
+from ansible_collections.slipway.webapp.plugins.module_utils import _lease, _manage
 from ansible_collections.slipway.webapp.plugins.module_utils._host import HostRunner, guarded
 from ansible_collections.slipway.webapp.plugins.module_utils._layout import Layout
 from ansible_collections.slipway.webapp.plugins.module_utils._manage_words import words_of
@@ -121,6 +125,7 @@ def spec() -> dict[str, Any]:
         "command": {"type": "raw", "required": True},
         "unless": {"type": "list", "elements": "str"},
         "timeout": {"type": "int", "default": 900},
+        "run": {"type": "str", "default": ""},
     }
 
 
@@ -128,7 +133,8 @@ def run(module: AnsibleModule) -> dict[str, Any]:
     given, layout = module.params, Layout(module.params["app"])
     command = words_of(given["command"])
     manager = _manage.manager_of(layout, HostRunner(module), given)
-    return _manage.manage(manager, command=command, unless=given["unless"] or [], check_mode=module.check_mode)
+    with _lease.kept(layout, owner="" if module.check_mode else given["run"]):
+        return _manage.manage(manager, command=command, unless=given["unless"] or [], check_mode=module.check_mode)
 
 
 def main() -> None:

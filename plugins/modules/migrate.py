@@ -49,7 +49,8 @@ options:
     type: bool
     default: false
   run:
-    description: A name for this run, which the database server and the journal show.
+    description: A name for this run, which the database server and the journal show. Its lease does not expire
+      meanwhile.
     type: str
     default: ''
   timeout:
@@ -108,7 +109,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.slipway.webapp.plugins.module_utils import _database, _manage, _migrations
+from ansible_collections.slipway.webapp.plugins.module_utils import _database, _lease, _manage, _migrations
 from ansible_collections.slipway.webapp.plugins.module_utils._host import HostRunner, guarded
 from ansible_collections.slipway.webapp.plugins.module_utils._layout import Layout
 
@@ -130,8 +131,8 @@ def spec() -> dict[str, Any]:
 
 
 def run(module: AnsibleModule) -> dict[str, Any]:
-    given = module.params
-    manager = _manage.manager_of(Layout(given["app"]), HostRunner(module), given)
+    given, layout = module.params, Layout(module.params["app"])
+    manager = _manage.manager_of(layout, HostRunner(module), given)
     gate = None
     if not given["without_backup"]:
         gate = _migrations.gate_of(
@@ -143,7 +144,8 @@ def run(module: AnsibleModule) -> dict[str, Any]:
             timeout=given["timeout"],
         )
     migrator = _migrations.Migrator(manager, given["migrations"], run=given["run"])
-    return _migrations.migrate(migrator, gate, phase=given["phase"], check_mode=module.check_mode)
+    with _lease.kept(layout, owner="" if module.check_mode else given["run"]):
+        return _migrations.migrate(migrator, gate, phase=given["phase"], check_mode=module.check_mode)
 
 
 def main() -> None:

@@ -45,7 +45,7 @@ options:
     type: str
     default: ''
   run:
-    description: The run that it belongs to.
+    description: The run that it belongs to. Its lease does not expire meanwhile.
     type: str
     default: ''
   timeout:
@@ -140,7 +140,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.slipway.webapp.plugins.module_utils import _database, _manage, _migrations
+from ansible_collections.slipway.webapp.plugins.module_utils import _database, _lease, _manage, _migrations
 from ansible_collections.slipway.webapp.plugins.module_utils._host import HostRunner, guarded
 from ansible_collections.slipway.webapp.plugins.module_utils._layout import Layout
 
@@ -197,7 +197,8 @@ def run(module: AnsibleModule) -> dict[str, Any]:
         "rehearse": rehearsal(module, layout),
     }
     program = _database.program(layout, HostRunner(module), given["database"], timeout=given["timeout"])
-    backup = _database.summary(program.ask("take", request)["backup"])
+    with _lease.kept(layout, owner=given["run"]):
+        backup = _database.summary(program.ask("take", request)["backup"])
     return {**result, "backup": backup, "told": _database.told(backup)}
 
 

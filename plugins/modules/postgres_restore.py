@@ -58,7 +58,7 @@ options:
     type: str
     default: ''
   run:
-    description: The run that it belongs to.
+    description: The run that it belongs to. Its lease does not expire meanwhile.
     type: str
     default: ''
   timeout:
@@ -127,7 +127,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.slipway.webapp.plugins.module_utils import _database
+from ansible_collections.slipway.webapp.plugins.module_utils import _database, _lease
 from ansible_collections.slipway.webapp.plugins.module_utils._host import HostRunner, guarded
 from ansible_collections.slipway.webapp.plugins.module_utils._layout import Layout
 
@@ -162,7 +162,8 @@ def run(module: AnsibleModule) -> dict[str, Any]:
     }
     if given["mode"] == "new":
         request["confirm"] = given["target"]
-    done = program.ask("restore", request)
+    with _lease.kept(layout, owner="" if module.check_mode else given["run"]):
+        done = program.ask("restore", request)
     told = _database.loss(given["backup"], done) if module.check_mode else _database.restored(done)
     where = f"into {given['target']}" if given["mode"] == "new" else "in the place of the live database"
     said = f"Restore backup {given['backup']} {where}"

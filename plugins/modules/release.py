@@ -137,6 +137,10 @@ options:
     description: How many seconds each part of a build may take, and how long to wait for another build.
     type: int
     default: 900
+  run:
+    description: The run that it belongs to. Its lease, where this host has it, does not expire meanwhile.
+    type: str
+    default: ''
   max_files:
     description: The most files that an artifact may hold.
     type: int
@@ -282,6 +286,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.slipway.webapp.plugins.module_utils import _lease
 from ansible_collections.slipway.webapp.plugins.module_utils import _release_states as states
 from ansible_collections.slipway.webapp.plugins.module_utils._archive import Limits
 from ansible_collections.slipway.webapp.plugins.module_utils._config import checked, merged
@@ -321,6 +326,7 @@ def spec() -> dict[str, Any]:
         "retain": {"type": "int", "default": 5},
         "keep": {"type": "list", "elements": "str", "default": []},
         "timeout": {"type": "int", "default": 900},
+        "run": {"type": "str", "default": ""},
         "max_files": {"type": "int", "default": 100_000},
         "max_bytes": {"type": "int", "default": 4 << 30},
         "artifact_upload": {"type": "path", "default": ""},
@@ -383,7 +389,8 @@ def run(module: AnsibleModule) -> dict[str, Any]:
     if given["state"] == "absent":
         return states.absent(layout, given["release"], **common)
     ports = Ports(runner=HostRunner(module), clock=HostClock(), owner=owner_of(given["app"]), engine=HostEngine())
-    return states.present(layout, wish_of(given), ports, check_mode=module.check_mode)
+    with _lease.kept(layout, owner="" if module.check_mode else given["run"]):
+        return states.present(layout, wish_of(given), ports, check_mode=module.check_mode)
 
 
 def main() -> None:

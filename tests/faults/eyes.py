@@ -174,7 +174,7 @@ class Watched:
 # So long nothing changes any more before the fleet is said to be at rest, or to be stuck.
 CALM_SECONDS = 3.0
 STUCK_SECONDS = 25.0
-POLL_SECONDS = 0.8
+POLL_SECONDS = 1.5
 
 
 def watch(eyes: Eyes, *, since: float, limit: float, active: Any) -> Watched:

@@ -29,7 +29,7 @@ TIMERS: dict[str, Any] = {
     "webapp_analysis_seconds": 30,
     "webapp_approval": False,
     "webapp_lease_seconds": 60,
-    "webapp_lease_wait": 90,
+    "webapp_lease_wait": 150,
     "webapp_batches": [1, "100%"],
 }
 

@@ -24,7 +24,7 @@ from tests.load.generator import LoadError
 
 REACH_SECONDS = 180
 REST_SECONDS = 150
-NEXT_RUN_SECONDS = 240
+NEXT_RUN_SECONDS = 300
 # An outage ends for visitors some seconds after its cause: connections are made anew, health is asked for.
 GRACE_SECONDS = 5.0
 SOCKETS = 4
@@ -124,19 +124,21 @@ class Runner:
         self, step: Step, fault: Fault, *, scene: Scene, releases: tuple[str, str], load: LoadGenerator
     ) -> Story | None:
         release, mended = releases
-        settings = {"webapp_source": release, **self._settings}
+        settings = {"webapp_source": release, **self._settings, **fault.settings}
         scene.run = run = Stopped(self.site, "deploy", step=step, settings=settings)
+        watched = None
         try:
-            if not run.reach(limit=REACH_SECONDS):
-                self._not_reached(step, run)
-                return None
-            at, moment = load.now(), time.monotonic()
-            note = self._inject(fault, scene)
-            run.go_on()
-            watched = watch(self.eyes, since=moment, limit=REST_SECONDS, active=lambda: run.running)
+            if run.reach(limit=REACH_SECONDS):
+                at, moment = load.now(), time.monotonic()
+                note = self._inject(fault, scene)
+                run.go_on()
+                watched = watch(self.eyes, since=moment, limit=REST_SECONDS, active=lambda: run.running)
             hung = run.running
         finally:
             told = run.end()
+        if watched is None:
+            self._not_reached(step, told)
+            return None
         self._log(step, fault, told)
         moment = time.monotonic()
         fault.heal(scene)
@@ -159,8 +161,7 @@ class Runner:
             note="; ".join(problem for problem in problems if problem),
         )
 
-    def _not_reached(self, step: Step, run: Stopped) -> None:
-        told = run.end()
+    def _not_reached(self, step: Step, told: Run) -> None:
         if told.code != 0:
             tail = "\n".join(told.output.splitlines()[-30:])
             raise FleetLostError(f"the deploy ended with {told.code} before {step.name}:\n{tail}")
@@ -174,7 +175,7 @@ class Runner:
 
     def _next_run(self, fault: Fault, release: str) -> Run:
         """What the operator types next, once: the same again, a rollback, or a mended release."""
-        settings: dict[str, Any] = dict(self._settings)
+        settings: dict[str, Any] = {**self._settings, **fault.settings}
         if fault.after != "rollback":
             settings["webapp_source"] = release
         playbook = "rollback" if fault.after == "rollback" else "deploy"

@@ -231,3 +231,35 @@ def test_of_300_races_each_has_exactly_one_winner(tmp_path: Path) -> None:
         race, number = results.get()
         winners.setdefault(race, []).append(number)
     assert [len(winners.get(race, [])) for race in range(RACES)] == [1] * RACES
+
+
+def test_it_is_kept_while_its_owner_works_and_no_longer(layout: Layout) -> None:
+    hold(layout, seconds=1, now=time.time())
+    with _lease.kept(layout, owner="anna"):
+        time.sleep(1.6)
+        with pytest.raises(SlipwayError, match="Somebody else works"):
+            hold(layout, "bert", now=time.time())
+    held = _lease.read(layout)
+    assert held is not None
+    assert round(held.until - held.beat, 3) == 1
+    assert hold(layout, "bert", now=held.until + 0.1)["lease"]["owner"] == "bert"
+
+
+@pytest.mark.parametrize("owner", ["", "bert"])
+def test_nobody_keeps_what_is_not_theirs(layout: Layout, owner: str) -> None:
+    hold(layout)
+    before = _lease.read(layout)
+    with _lease.kept(layout, owner=owner):
+        pass
+    assert _lease.read(layout) == before
+
+
+def test_what_was_taken_away_meanwhile_is_not_taken_back(layout: Layout) -> None:
+    hold(layout, seconds=1, now=time.time())
+    with _lease.kept(layout, owner="anna"):
+        _lease.revoke(layout, owner="anna", now=time.time())
+        hold(layout, "bert", now=time.time())
+        time.sleep(0.6)
+    held = _lease.read(layout)
+    assert held is not None
+    assert held.owner == "bert"
