@@ -106,10 +106,14 @@ class Session:
         return self._runner
 
     def count(self, step: Step, fault: Fault) -> None:
-        """One cell. A fleet that is lost on the way is no result: it is made anew, and the cell is tried once more."""
+        """One cell. A fleet that is lost on the way is no result: it is made anew, and the cell is tried once more.
+
+        One that cannot be made ends the run: it would be the same with each cell.
+        """
         for attempt in range(ATTEMPTS):
+            runner = self._ready()
             try:
-                cell = self._ready().cell(step, fault)
+                cell = runner.cell(step, fault)
             except (*LOST, OSError) as lost:
                 print(f"  the fleet is lost, attempt {attempt + 1}: {type(lost).__name__}: {lost}", flush=True)
                 fleet.remove_fleet()
