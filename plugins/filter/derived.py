@@ -49,6 +49,7 @@ class FilterModule:
     def filters(self) -> dict[str, Callable[..., Any]]:
         return {
             "collection_places": collection_places,
+            "every_host": _derived.every_host,
             "excludable_hosts": excludable_hosts,
             "host_address": _derived.host_address,
             "hosts_with_role": _derived.hosts_with_role,

@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
+
+from ansible_collections.slipway.webapp.plugins.module_utils._errors import SlipwayError
 
 PASSWORD = re.compile(r"://[^/@\s]*:[^/@\s]+@")
 DATABASE_PORT = 5432
@@ -18,6 +20,18 @@ CACHE_NUMBER = 0
 QUEUE_NUMBER = 1
 # There our own Redis listens to this host only, and has no password.
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+def every_host(hosts: Sequence[str], limit: str) -> str:
+    """The pattern of all hosts, which there must be where a run is limited to some of them."""
+    if limit and not hosts:
+        raise SlipwayError(
+            "The inventory has no host",
+            found="none",
+            expected=f"those of {limit}",
+            next_step="look at -i and at the files that it names",
+        )
+    return "all"
 
 
 def _bracketed(host: str) -> str:
