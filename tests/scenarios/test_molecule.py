@@ -30,6 +30,7 @@ STORIES = {
         "docker_host",
         "docker_rollback",
         "frontend",
+        "swarm",
     ),
     "debian12": ("first_deploy", "asgi", "restore", "managed_database", "docker_host", "docker_deploy_under_load"),
     "ubuntu24": ("first_deploy", "docker_host"),
@@ -47,6 +48,7 @@ LONG = {
     ("ubuntu24", "docker_host"),
     ("debian12", "docker_deploy_under_load"),
     ("debian13", "docker_rollback"),
+    ("debian13", "swarm"),
 }
 # Its packages are not to be had everywhere where Debian's are.
 OPTIONAL = ("ubuntu24",)
