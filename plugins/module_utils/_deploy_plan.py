@@ -43,6 +43,7 @@ def _host(info: Info, release: str, config: str) -> dict[str, Any]:
         "needs": list(wanted["needs"]),
         "staged": _complete(info, release),
         "pending": bool(info.get("pending")),
+        "pending_run": str((info.get("pending") or {}).get("run", "")),
     }
 
 
@@ -244,6 +245,8 @@ def _notes(plan: Mapping[str, Any]) -> list[str]:
             notes.append(f"{host} must be provisioned first; it has no {', no '.join(one['missing'])}")
         elif "error" in one:
             notes.append(f"{host}: {one['error'].splitlines()[0] if one['error'] else one['state']}")
+        elif one["pending"] and plan["lease"] and plan["lease"]["owner"] == one["pending_run"]:
+            notes.append(f"{host}: {one['pending_run']} is at work here")
         elif one["pending"]:
             notes.append(f"{host}: an earlier run broke off; a deploy settles that first")
     if plan["migrations"]["unsafe"]:

@@ -102,6 +102,7 @@ def test_a_plan() -> None:
         "needs": ["release", "slot"],
         "staged": False,
         "pending": False,
+        "pending_run": "",
     }
     assert found["batches"] == [["app1"], ["app2"]]
     assert [one["id"] for one in found["migrations"]["pending"]] == ["notes.0002", "notes.0003"]
@@ -232,6 +233,17 @@ def test_who_serves_no_pages_moves_last_and_what_broke_off_is_told() -> None:
     text = plan_table(found)
     assert "traffic      app1, then app2 worker1\n" in text
     assert "worker1: an earlier run broke off" in text
+
+
+def test_a_run_that_is_at_work_has_not_broken_off() -> None:
+    held = {"reason": "deploy of r3 by ben", "until": "2026-11-21T12:00:00Z", "owner": "run-1"}
+    hosts = {
+        "app1": {**info(), "lease": held, "pending": {"run": "run-1"}},
+        "app2": {**info(), "pending": {"run": "x"}},
+    }
+    text = plan_table(plan(hosts))
+    assert "app1: run-1 is at work here" in text
+    assert "app2: an earlier run broke off" in text
 
 
 def test_the_commit_of_the_live_release() -> None:
