@@ -159,6 +159,7 @@ def _runs(step: Step) -> bool:
 
 
 GONE = "what was being answered by a host that is gone, or was sent to it before the edge noticed"
+TASK_NEEDS = "what had been sent and was not yet done: the example's tasks need the database, and try once"
 NEW_RELEASE = "what the new release has answered before it was taken back"
 
 FAULTS = (
@@ -250,6 +251,8 @@ FAULTS = (
         heal=_on("db1", "systemctl restart postgresql", public=True),
         excuse="every page needs the database",
         excused_seconds=None,
+        task_excuse=TASK_NEEDS,
+        tasks_at_risk=3,
     ),
     Fault(
         name="database_killed",
@@ -257,6 +260,8 @@ FAULTS = (
         inject=_on("db1", "systemctl kill --signal=KILL 'postgresql@*'; systemctl restart postgresql", public=True),
         excuse="every page needs the database",
         excused_seconds=15,
+        task_excuse=TASK_NEEDS,
+        tasks_at_risk=3,
     ),
     Fault(
         name="redis_down",
