@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +31,16 @@ TIMERS: dict[str, Any] = {
     "webapp_lease_seconds": 60,
     "webapp_lease_wait": 150,
     "webapp_batches": [1, "100%"],
+    "webapp_smoke_checks": [{"name": "the page", "path": "/", "deadline": 20}],
 }
 
+# What a migration of such a name does: before the release goes live, or when the old one has gone.
+PLANTED = {
+    "planted": 'CreateModel(name="Planted{number}", fields=[("id", models.BigAutoField(primary_key=True))])',
+    "planted_gone": 'DeleteModel(name="Planted{before}")',
+}
 MIGRATION = '''# SPDX-License-Identifier: GPL-3.0-or-later
-"""One more table, which nobody reads."""
+"""A table that nobody reads comes or goes."""
 
 from django.db import migrations, models
 
@@ -42,9 +48,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
     dependencies = [("notes", "{before}")]
 
-    operations = [
-        migrations.CreateModel(name="Planted{number}", fields=[("id", models.BigAutoField(primary_key=True))])
-    ]
+    operations = [migrations.{operation}]
 '''
 
 
@@ -66,26 +70,27 @@ class Fleet:
         """All that a release needs."""
         self.site.play("provision").ended(0)
 
-    def release(self, *, fault: str | None = None, migrates: bool = False) -> str:
+    def release(self, *, fault: str | None = None, migrations: Sequence[str] = ()) -> str:
         """A release like no other, as `webapp_source` names it."""
-        return str(self.tree(fault=fault, migrates=migrates))
+        return str(self.tree(fault=fault, migrations=migrations))
 
-    def tree(self, *, fault: str | None = None, migrates: bool = False) -> Path:
-        """A source like no other; with the migrations that the database has, and if wanted one more."""
+    def tree(self, *, fault: str | None = None, migrations: Sequence[str] = ()) -> Path:
+        """A source like no other; with the migrations that the database has, and these of ``PLANTED`` besides."""
         tree = self.site.sources.tree(release=2, fault=fault)
         before = "0002_note_mood"
-        for number in range(1, self._applied() + migrates + 1):
-            name = f"{100 + number:04}_planted"
-            text = MIGRATION.format(before=before, number=number)
+        for number, kind in enumerate([*self._applied(), *migrations], start=1):
+            name = f"{100 + number:04}_{kind}"
+            operation = PLANTED[kind].format(number=number, before=number - 1)
+            text = MIGRATION.format(before=before, operation=operation)
             (tree / "notes" / "migrations" / f"{name}.py").write_text(text)
             before = name
         return tree
 
-    def _applied(self) -> int:
-        """How many planted migrations the database has."""
-        sql = "SELECT count(*) FROM django_migrations WHERE name LIKE '%_planted'"
+    def _applied(self) -> list[str]:
+        """Of which kind the planted migrations are that the database has, in their order."""
+        sql = "SELECT substr(name, 6) FROM django_migrations WHERE name LIKE '%_planted%' ORDER BY name"
         code, text = self.site.hosts["db1"].try_sh(f'runuser -u postgres -- psql -d {self.site.app} -Atc "{sql}"')
-        return int(text) if code == 0 else 0
+        return text.split() if code == 0 else []
 
 
 class ContainerFleet(Fleet):
@@ -102,9 +107,9 @@ class ContainerFleet(Fleet):
         self._registry.set_up()
         self._registry.make_base()
 
-    def release(self, *, fault: str | None = None, migrates: bool = False) -> str:
+    def release(self, *, fault: str | None = None, migrations: Sequence[str] = ()) -> str:
         output = self.site.directory / "image.json"
-        tree = self.tree(fault=fault, migrates=migrates)
+        tree = self.tree(fault=fault, migrations=migrations)
         self.site.play("build", webapp_image_source=str(tree), output=str(output)).ended(0)
         return str(json.loads(output.read_text())["image"])
 

@@ -72,7 +72,7 @@ class Runner:
         if step.sockets != bool(self._sockets):
             self._serve(sockets=SOCKETS if step.sockets else 0)
         began = time.monotonic()
-        release = self.fleet.release(fault=fault.source, migrates=step.migrates)
+        release = self.fleet.release(fault=fault.source, migrations=step.migrations)
         mended = self.fleet.release() if fault.source else release
         load = self._load()
         with ExitStack() as stack:

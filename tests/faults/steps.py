@@ -5,6 +5,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+BEFORE = ("planted",)
+AFTER = ("planted", "planted_gone")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
@@ -14,8 +17,8 @@ class Step:
     task: str
     nth: int = 1
     after: float | None = None
-    # There must be something pending, or the task does nothing.
-    migrates: bool = False
+    # What must be pending, or the task does nothing: names of PLANTED in fleet.py.
+    migrations: tuple[str, ...] = ()
     # The application is served by Uvicorn, and some visitors keep a WebSocket open.
     sockets: bool = False
 
@@ -26,10 +29,10 @@ STEPS = (
     Step(name="lease", task=r"^Lease \| take it"),
     Step(name="stage", task=r"^Stage \|"),
     Step(name="in_stage", task=r"^Stage \|", after=1.0),
-    Step(name="plan", task=r"^Plan \| what is pending", migrates=True),
-    Step(name="in_protect", task=r"^Protect \| a backup", after=2.0, migrates=True),
-    Step(name="migrate", task=r"^Migrate \| what must come before", migrates=True),
-    Step(name="in_migrate", task=r"^Migrate \| what must come before", after=0.6, migrates=True),
+    Step(name="plan", task=r"^Plan \| what is pending", migrations=BEFORE),
+    Step(name="in_protect", task=r"^Protect \| a backup", after=2.0, migrations=BEFORE),
+    Step(name="migrate", task=r"^Migrate \| what must come before", migrations=BEFORE),
+    Step(name="in_migrate", task=r"^Migrate \| what must come before", after=0.6, migrations=BEFORE),
     Step(name="arm", task=r"^Arm \|"),
     Step(name="in_arm", task=r"^Arm \|", after=0.3),
     Step(name="start", task=r"^Start \|"),
@@ -45,6 +48,7 @@ STEPS = (
     Step(name="hand_over", task=r"^Hand over \|", nth=2),
     Step(name="in_hand_over", task=r"^Hand over \|", nth=2, after=0.5),
     Step(name="prove", task=r"^Prove \|"),
+    Step(name="smoke", task=r"^Smoke \| ask"),
     Step(name="bake", task=r"^Judge \| look at the traffic: watched"),
     Step(name="committing", task=r"^Commit \| every host agrees"),
     Step(name="in_committing", task=r"^Commit \| every host agrees", after=0.3),
@@ -52,6 +56,8 @@ STEPS = (
     Step(name="committed", task=r"^Commit \| the release stays"),
     Step(name="in_committed", task=r"^Commit \| the release stays", after=0.3),
     Step(name="prune", task=r"^Commit \| remove"),
+    Step(name="migrate_after", task=r"^Migrate \| what had to wait", migrations=AFTER),
+    Step(name="in_migrate_after", task=r"^Migrate \| what had to wait", after=0.6, migrations=AFTER),
     Step(name="lease_given_back", task=r"^Lease \| give it back"),
     Step(name="switch_with_websockets", task=r"^Switch \|", sockets=True),
 )
