@@ -68,7 +68,7 @@ class Fault:
     task_excuse: str = ""
     tasks_at_risk: int = 0
     source: str | None = None
-    # Of the run that meets it, and of the next one.
+    # Of the run that meets it.
     settings: Mapping[str, Any] = field(default_factory=dict)
     # Whether it is also tried with WebSockets.
     sockets: bool = False

@@ -28,6 +28,8 @@ NEXT_RUN_SECONDS = 300
 # An outage ends for visitors some seconds after its cause: connections are made anew, health is asked for.
 GRACE_SECONDS = 5.0
 SOCKETS = 4
+# Of runs that only have to heal the fleet: half of a deploy's time, else.
+UNJUDGED: dict[str, Any] = {"webapp_canary_analysis": False, "webapp_bake_seconds": 0}
 
 
 def _nobody() -> bool:
@@ -175,7 +177,7 @@ class Runner:
 
     def _next_run(self, fault: Fault, release: str) -> Run:
         """What the operator types next, once: the same again, a rollback, or a mended release."""
-        settings: dict[str, Any] = {**self._settings, **fault.settings}
+        settings: dict[str, Any] = {**self._settings, **UNJUDGED}
         if fault.after != "rollback":
             settings["webapp_source"] = release
         playbook = "rollback" if fault.after == "rollback" else "deploy"
@@ -244,7 +246,8 @@ class Runner:
             return
         self._say("  the fleet is not uniform: deploy")
         for _attempt in range(2):
-            run = self.site.start("deploy", webapp_source=self.fleet.release(), **self._settings)
+            settings = {**self._settings, **UNJUDGED}
+            run = self.site.start("deploy", webapp_source=self.fleet.release(), **settings)
             run.wait(limit=NEXT_RUN_SECONDS)
             if watch(self.eyes, since=time.monotonic(), limit=REST_SECONDS, active=_nobody).seconds is not None:
                 return
