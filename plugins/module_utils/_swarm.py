@@ -86,8 +86,9 @@ class HostSwarm:
 
     def log(self, service: str, task: str, *, lines: int = 20) -> list[str]:
         # Of a node that is away there is no log, and of some drivers none at all: then the engine's word must do.
+        api = self._api
         try:
-            given = self._api.service_logs(service, details=True, stdout=True, stderr=True, tail=200, is_tty=False)
+            given = api.service_logs(service, details=True, stdout=True, stderr=True, tail=200, is_tty=False)
             text = b"".join(given).decode(errors="replace")
         except (docker.errors.DockerException, OSError, ValueError):
             return []
@@ -172,6 +173,8 @@ def _explained(summary: str) -> Iterator[None]:
     """The engine's errors in words."""
     try:
         yield
+    except SlipwayError:  # in words already; without the package there is no class to compare it with
+        raise
     except (docker.errors.DockerException, OSError) as error:
         said = str(getattr(error, "explanation", "") or error).strip()
         manager = "not a swarm manager" in said
