@@ -58,11 +58,15 @@ class Options:
             *(word for mount in self.mounts for word in ("--volume", mount)),
         ]
 
+    def log_options(self, name: str) -> dict[str, str]:
+        """What its log driver is told: no more than so much of it is kept; the journal has limits of its own."""
+        bounds = {"max-size": _LOG_SIZE, "max-file": str(_LOG_FILES)}
+        return {"tag": name, **({} if self.log_driver == "journald" else bounds)}
+
     def log(self, name: str) -> list[str]:
-        """Where what it prints is kept, and no more than so much of it: the journal has limits of its own."""
-        bounds = ("--log-opt", f"max-size={_LOG_SIZE}", "--log-opt", f"max-file={_LOG_FILES}")
-        own = self.log_driver != "journald"
-        return ["--log-driver", self.log_driver, "--log-opt", f"tag={name}", *(bounds if own else ())]
+        """Where what it prints is kept."""
+        told = [f"{option}={value}" for option, value in self.log_options(name).items()]
+        return ["--log-driver", self.log_driver, *(word for one in told for word in ("--log-opt", one))]
 
 
 def read_options(layout: Layout) -> Options:

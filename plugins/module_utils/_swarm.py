@@ -17,7 +17,7 @@ from ansible_collections.slipway.webapp.plugins.module_utils._host import ids_of
 from ansible_collections.slipway.webapp.plugins.module_utils._layout import Layout
 from ansible_collections.slipway.webapp.plugins.module_utils._ports import Clock, Node, Service, Systemd, Task
 from ansible_collections.slipway.webapp.plugins.module_utils._stack import Stack
-from ansible_collections.slipway.webapp.plugins.module_utils._stack_spec import read_options
+from ansible_collections.slipway.webapp.plugins.module_utils._stack_spec import SECOND, read_options
 
 try:
     import docker
@@ -121,6 +121,7 @@ class HostSwarm:
                 version=one["Version"]["Index"],
                 ready=one["Status"]["State"] == "ready",
                 spec=one["Spec"],
+                cores=((one.get("Description") or {}).get("Resources") or {}).get("NanoCPUs", 0) / SECOND,
             )
             for one in found
         ]

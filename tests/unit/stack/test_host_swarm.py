@@ -32,6 +32,19 @@ def test_without_the_package_it_is_named(monkeypatch: pytest.MonkeyPatch, ask: C
     assert "provision.yml" in caught.value.next_step
 
 
+def test_a_node_and_its_cores() -> None:
+    said = {
+        "ID": "n1",
+        "Version": {"Index": 7},
+        "Status": {"State": "ready"},
+        "Spec": {"Role": "worker", "Labels": {}},
+        "Description": {"Resources": {"NanoCPUs": 2_000_000_000, "MemoryBytes": 1 << 30}},
+    }
+    swarm = HostSwarm()
+    swarm._found = SimpleNamespace(nodes=lambda: [said, {**said, "ID": "n2", "Description": {}}])
+    assert [(node.id, node.cores) for node in swarm.nodes()] == [("n1", 2.0), ("n2", 0.0)]
+
+
 def test_what_the_engine_says_is_told() -> None:
     def refuse() -> object:
         raise docker.errors.APIError("boom", explanation="This node is not a swarm manager.")
