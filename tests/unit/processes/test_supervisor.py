@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import os
+import pwd
 import signal
 import socket
 import subprocess
 import threading
 import time
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
@@ -62,6 +63,55 @@ def test_the_process_is_asked_to_stop_also_while_the_engine_is_away(
     asked = log.read_text().splitlines()
     assert not [words for words in asked if words.startswith("stop")]
     assert ("rm --force shop-web-blue" in asked) is removed
+
+
+# The stop of a container that was only created does nothing, and is well.
+EARLY = """#!/bin/sh
+echo "$@" >>{log}
+case $1 in
+    start) kill -TERM $PPID; sleep 0.5 ;;
+    inspect) echo {inspected} ;;
+    wait) while test -e {alive}; do sleep 0.05; done; echo 143 ;;
+    stop) grep -q ^inspect {log} && rm -f {alive} ;;
+esac
+exit 0
+"""
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_a_stop_that_comes_while_the_container_is_started_is_not_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, supervisor: ModuleType, held: bool
+) -> None:
+    log, docker, alive = tmp_path / "asked", tmp_path / "docker", tmp_path / "alive"
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    layout = Layout("shop", prefix=str(tmp_path))
+    for path in (layout.slot_env("blue"), layout.notify("web", "blue"), layout.container_options):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(layout.slot_env("blue")).write_text("")
+    Path(layout.container_options).write_text("{}")
+    monkeypatch.setattr(supervisor, "read_record", lambda _path: SimpleNamespace(image="shop@sha256:1"))
+    monkeypatch.setattr(pwd, "getpwnam", lambda _name: SimpleNamespace(pw_uid=os.getuid(), pw_gid=os.getgid()))
+    monkeypatch.setattr(os, "chown", lambda *_words: None)
+    before = signal.getsignal(signal.SIGTERM)
+    with subprocess.Popen(["sleep", "60"]) as child:
+        alive.touch()
+        docker.write_text(EARLY.format(log=log, alive=alive, inspected=child.pid if held else "nothing"))
+        docker.chmod(0o755)
+        threading.Thread(target=lambda: (child.wait(), alive.unlink(missing_ok=True)), daemon=True).start()
+        limit = threading.Timer(20, child.kill)  # what is not told to stop ends in the end
+        limit.start()
+        try:
+            began = time.monotonic()
+            assert supervisor.Supervisor(layout, process="web", slot="blue").run(["python"]) == 0
+            assert time.monotonic() - began < 10
+        finally:
+            signal.signal(signal.SIGTERM, before)
+            limit.cancel()
+            child.kill()
+        if held:
+            assert child.wait() == -signal.SIGTERM
+    told = [words.split()[0] for words in log.read_text().splitlines()]
+    assert told.count("stop") == (1 if held else 2), told
 
 
 def test_without_a_handle_the_engine_is_asked(

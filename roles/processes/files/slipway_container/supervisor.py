@@ -72,6 +72,9 @@ class Supervisor:
             signal.signal(signal.SIGTERM, self._stop)
             self._docker("start", self.name)
             self._hold()
+            if self._asked:  # while it was being started: the engine had nothing to stop, and said that all is well
+                self._stopping = None
+                self._stop(signal.SIGTERM, None)
             return self._watch(ear)
 
     def _given(self) -> dict[str, str]:
