@@ -15,6 +15,7 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
+from ansible_collections.slipway.webapp.plugins.module_utils._errors import SlipwayError
 from ansible_collections.slipway.webapp.plugins.module_utils._layout import Layout
 from tests.unit.processes.test_entry import FILES
 
@@ -35,6 +36,11 @@ def supervisor(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return loaded
 
 
+def note_end(child: subprocess.Popen[bytes], alive: Path) -> None:
+    child.wait()
+    alive.unlink(missing_ok=True)
+
+
 @pytest.mark.parametrize(
     ("wait", "removed"), [("exec sleep 60", False), ("while test -e {child}; do :; done; echo 143", True)]
 )
@@ -53,7 +59,7 @@ def test_the_process_is_asked_to_stop_also_while_the_engine_is_away(
         alive.touch()
         docker.write_text(DOCKER.format(log=log, wait=wait.format(child=alive)))
         docker.chmod(0o755)
-        threading.Thread(target=lambda: (child.wait(), alive.unlink()), daemon=True).start()
+        threading.Thread(target=note_end, args=(child, alive), daemon=True).start()
         one._life = os.pidfd_open(child.pid)
         threading.Timer(0.3, one._stop, (signal.SIGTERM, None)).start()
         began = time.monotonic()
@@ -63,6 +69,20 @@ def test_the_process_is_asked_to_stop_also_while_the_engine_is_away(
     asked = log.read_text().splitlines()
     assert not [words for words in asked if words.startswith("stop")]
     assert ("rm --force shop-web-blue" in asked) is removed
+
+
+def test_an_image_that_the_engine_has_not_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, supervisor: ModuleType
+) -> None:
+    docker = tmp_path / "docker"
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    docker.write_text("#!/bin/sh\necho 'Error response from daemon: No such image: shop@sha256:1' >&2\nexit 1\n")
+    docker.chmod(0o755)
+    one = supervisor.Supervisor(Layout("shop", prefix=str(tmp_path)), process="web", slot="blue")
+    with pytest.raises(SlipwayError, match="has not the image of the blue slot of shop") as caught:
+        one._create(SimpleNamespace(image="shop@sha256:1", arguments=lambda _options: []), None)
+    assert "No such image: shop@sha256:1" in caught.value.found
+    assert "deploy the release again" in caught.value.next_step
 
 
 # The stop of a container that was only created does nothing, and is well.
@@ -97,7 +117,7 @@ def test_a_stop_that_comes_while_the_container_is_started_is_not_lost(
         alive.touch()
         docker.write_text(EARLY.format(log=log, alive=alive, inspected=child.pid if held else "nothing"))
         docker.chmod(0o755)
-        threading.Thread(target=lambda: (child.wait(), alive.unlink(missing_ok=True)), daemon=True).start()
+        threading.Thread(target=note_end, args=(child, alive), daemon=True).start()
         limit = threading.Timer(20, child.kill)  # what is not told to stop ends in the end
         limit.start()
         try:
