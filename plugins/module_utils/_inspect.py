@@ -162,6 +162,18 @@ def _with_images(releases: Sequence[Installed], engine: Engine | None) -> list[I
     return found
 
 
+def _recorded(entries: Sequence[_ledger.Entry], releases: Sequence[Installed]) -> dict[str, Any]:
+    """What the ledger says."""
+    return {
+        "proven": _ledger.proven(entries),
+        "ledger": list(reversed(entries[-LEDGER_SHOWN:])),
+        "waiting": _ledger.waiting(entries),
+        "schema": _ledger.schema_changes(entries),
+        "undone": _ledger.undone(entries),
+        "backups": _ledger.backups(entries, (release.id for release in releases)),
+    }
+
+
 def inspect(
     layout: Layout,
     *,
@@ -192,13 +204,8 @@ def inspect(
         "artifacts": _names(layout.artifacts, ".tar.gz"),
         "configs": _names(layout.configs, ".env"),
         "lease": lease.shown(now) if lease else None,
-        "proven": _ledger.proven(entries),
-        "ledger": list(reversed(entries[-LEDGER_SHOWN:])),
         "maintenance": (read_text(layout.maintenance) or "").startswith("slipway:"),
-        "waiting": _ledger.waiting(entries),
-        "schema": _ledger.schema_changes(entries),
-        "undone": _ledger.undone(entries),
-        "backups": _ledger.backups(entries, (release.id for release in releases)),
+        **_recorded(entries, releases),
         "pending": read_json(layout.pending),
         "disk": _disk(layout.home),
         "python": platform.python_version(),

@@ -302,6 +302,12 @@ def _prune_steps(going: Surplus) -> list[Step]:
     return steps
 
 
+def _take_names(layout: Layout, going: Surplus) -> None:
+    """Set releases aside, and write down the images that they will not tell of any more."""
+    _pulled.note(layout, going.images)
+    set_aside(layout, *going.releases)
+
+
 def _remove(layout: Layout, step: Step) -> None:
     """One thing that nobody needs any more."""
     name = str(step.data["name"])
@@ -353,8 +359,7 @@ def pruned(
         # Static files first: what the tidying shows instead depends on which releases there are.
         done = carry_out(tidyings, tidy, check_mode=check_mode)
         if going.releases and not check_mode:
-            _pulled.note(layout, going.images)  # which the releases will not tell any more
-            set_aside(layout, *going.releases)
+            _take_names(layout, going)
         done += carry_out(_prune_steps(going), lambda step: _remove(layout, step), check_mode=check_mode)
         done += _drop_images(layout, engine, going.images, check_mode=check_mode)
     staying = [release.id for release in stock.releases if release.id not in going.releases]
