@@ -30,7 +30,8 @@ class Options:
     """What provisioning has written down for all containers of an application (see roles/processes/defaults).
 
     ``memory`` as the engine writes sizes ('1g'), ``cpus`` cores, ``pids`` processes and threads; '' and 0 set no limit.
-    ``mounts`` are SOURCE:TARGET:MODE, ``capabilities`` come back of all those that are dropped.
+    ``mounts`` are SOURCE:TARGET:MODE, ``capabilities`` come back of all those that are dropped, for programs that bring
+    them along in their file, and only without ``no_new_privileges``.
     """
 
     network: str = "host"
@@ -39,6 +40,7 @@ class Options:
     pids: int = 512
     read_only: bool = True
     capabilities: tuple[str, ...] = ()
+    no_new_privileges: bool = True
     mounts: tuple[str, ...] = ()
     log_driver: str = "journald"
 
@@ -49,7 +51,15 @@ class Options:
         return [
             # An image's own health check asks a port, as a rule, where there is none; units and gates know better.
             *("--network", self.network, "--restart", "no", "--init", "--no-healthcheck"),
-            *("--cap-drop", "ALL", "--security-opt", "no-new-privileges"),
+            # What is shared with the host belongs to its real users: an engine that maps them must not do it here.
+            *("--userns", "host"),
+            # Also the no is said: what is not said is as the engine's own configuration has it.
+            *(
+                "--cap-drop",
+                "ALL",
+                "--security-opt",
+                "no-new-privileges" + ("" if self.no_new_privileges else "=false"),
+            ),
             *(word for name in self.capabilities for word in ("--cap-add", name)),
             *(("--memory", self.memory) if self.memory else ()),
             *(("--cpus", f"{cores:g}") if cores else ()),
@@ -58,11 +68,15 @@ class Options:
             *(word for mount in self.mounts for word in ("--volume", mount)),
         ]
 
+    def log_options(self, name: str) -> dict[str, str]:
+        """What its log driver is told: no more than so much of it is kept; the journal has limits of its own."""
+        bounds = {"max-size": _LOG_SIZE, "max-file": str(_LOG_FILES)}
+        return {"tag": name, **({} if self.log_driver == "journald" else bounds)}
+
     def log(self, name: str) -> list[str]:
-        """Where what it prints is kept, and no more than so much of it: the journal has limits of its own."""
-        bounds = ("--log-opt", f"max-size={_LOG_SIZE}", "--log-opt", f"max-file={_LOG_FILES}")
-        own = self.log_driver != "journald"
-        return ["--log-driver", self.log_driver, "--log-opt", f"tag={name}", *(bounds if own else ())]
+        """Where what it prints is kept."""
+        told = [f"{option}={value}" for option, value in self.log_options(name).items()]
+        return ["--log-driver", self.log_driver, *(word for one in told for word in ("--log-opt", one))]
 
 
 def read_options(layout: Layout) -> Options:
@@ -102,6 +116,8 @@ class Container:
     def arguments(self, options: Options) -> list[str]:
         """What follows `docker create` or `docker run`. The first word replaces the image's own entry point."""
         return [
+            # Pulled when it was staged, with the login that only that run had; a stranger is refused by the registry.
+            *("--pull", "never"),
             *("--name", self.name, "--user", f"{self.owner[0]}:{self.owner[1]}"),
             *(word for name, value in self.labels.items() for word in ("--label", f"{name}={value}")),
             *options.words(),

@@ -63,15 +63,16 @@ def connect(*, timeout: int = _TIMEOUT) -> Any:
 
 
 class HostEngine:
-    """The engine at its local socket."""
+    """The engine at its local socket. ``timeout``: seconds for one answer."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, timeout: int = _TIMEOUT) -> None:
+        self._timeout = timeout
         self._found: Any = None
 
     @property
     def _client(self) -> Any:
         if self._found is None:
-            self._found = connect()
+            self._found = connect(timeout=self._timeout)
         return self._found
 
     def image(self, reference: str) -> Image | None:

@@ -18,6 +18,7 @@ import re
 import stat
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Callable
 
 from ansible_collections.slipway.webapp.plugins.module_utils._archive import CHUNK, Limits, members, refused, unpack
 from ansible_collections.slipway.webapp.plugins.module_utils._errors import SlipwayError
@@ -80,9 +81,19 @@ def inspect(path: str, *, limits: Limits) -> list[str]:
 
 
 def bring(
-    front: Frontend, *, archive: str, place: str, limits: Limits, engine: Engine | None, login: tuple[str, str]
+    front: Frontend,
+    *,
+    archive: str,
+    place: str,
+    limits: Limits,
+    engine: Engine | None,
+    login: tuple[str, str],
+    note: Callable[[str], None],
 ) -> None:
-    """Unpack the front end into the new directory ``place``: from its artifact, or out of its image."""
+    """Unpack the front end into the new directory ``place``: from its artifact, or out of its image.
+
+    ``note`` is told of an image that is about to be pulled: it has to go again, also when this ends in the middle.
+    """
     if not front.image:
         unpack(archive, place, limits=limits)
         return
@@ -90,6 +101,7 @@ def bring(
         raise SlipwayError("No engine was given")  # a programming error: the module always gives one
     known = engine.image(front.image) is not None
     if not known:
+        note(front.image)
         engine.pull(front.image, username=login[0], password=login[1])
     packed, whole = f"{place}.tar.gz", f"{place}.image"
     with gzip.open(packed, "wb", compresslevel=1) as stream:

@@ -9,7 +9,7 @@ import contextlib
 import os
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ansible_collections.slipway.webapp.plugins.module_utils import _lease, _ledger, _route
@@ -17,9 +17,9 @@ from ansible_collections.slipway.webapp.plugins.module_utils._assignment import 
 from ansible_collections.slipway.webapp.plugins.module_utils._errors import SlipwayError
 from ansible_collections.slipway.webapp.plugins.module_utils._files import read_json, read_text
 from ansible_collections.slipway.webapp.plugins.module_utils._handover import WORKS
-from ansible_collections.slipway.webapp.plugins.module_utils._installed import describe, installed
+from ansible_collections.slipway.webapp.plugins.module_utils._installed import Installed, describe, installed
 from ansible_collections.slipway.webapp.plugins.module_utils._layout import PROCESSES, SLOTS, Layout, other_slot
-from ansible_collections.slipway.webapp.plugins.module_utils._ports import Clock, Systemd, UnitState
+from ansible_collections.slipway.webapp.plugins.module_utils._ports import Clock, Engine, Systemd, UnitState
 from ansible_collections.slipway.webapp.plugins.module_utils._stack import Stack
 
 LEDGER_SHOWN = 20
@@ -151,17 +151,49 @@ def _services(stack: Stack | None, live: Mapping[str, Any] | None) -> dict[str, 
         return {"services": {}, "services_need": [f"{error.summary}: {error.found}"]}
 
 
+def _with_images(releases: Sequence[Installed], engine: Engine | None) -> list[Installed]:
+    """The releases, of which those are not complete whose image the engine has lost. One that is away says nothing."""
+    found = list(releases)
+    with contextlib.suppress(SlipwayError):
+        for number, one in enumerate(releases):
+            image = one.record.image if one.record else ""
+            if engine is not None and image and engine.image(image) is None:
+                found[number] = replace(one, problem=f"the engine has not its image {image} any more")
+    return found
+
+
+def _recorded(entries: Sequence[_ledger.Entry], releases: Sequence[Installed]) -> dict[str, Any]:
+    """What the ledger says."""
+    return {
+        "proven": _ledger.proven(entries),
+        "ledger": list(reversed(entries[-LEDGER_SHOWN:])),
+        "waiting": _ledger.waiting(entries),
+        "schema": _ledger.schema_changes(entries),
+        "undone": _ledger.undone(entries),
+        "backups": _ledger.backups(entries, (release.id for release in releases)),
+    }
+
+
 def inspect(
-    layout: Layout, *, systemd: Systemd, clock: Clock, wanted: Wanted | None = None, stack: Stack | None = None
+    layout: Layout,
+    *,
+    systemd: Systemd,
+    clock: Clock,
+    wanted: Wanted | None = None,
+    stack: Stack | None = None,
+    engine: Engine | None = None,
 ) -> dict[str, Any]:
-    """One look: what runs where, what is retained, what happened, who holds the lease, how much room there is."""
+    """One look: what runs where, what is retained, what happened, who holds the lease, how much room there is.
+
+    An ``engine`` is asked only where there are releases that are images.
+    """
     route = _route.probe(layout)
     units = _units(layout, systemd)
     entries = _ledger.read(layout)
     slots = {slot: _slot(layout, units, slot) for slot in SLOTS}
     now = clock.now()
     lease = _lease.probe(layout, now=now)
-    releases = installed(layout)
+    releases = _with_images(installed(layout), engine)
     info: dict[str, Any] = {
         "app": layout.app,
         "time": now,
@@ -172,13 +204,8 @@ def inspect(
         "artifacts": _names(layout.artifacts, ".tar.gz"),
         "configs": _names(layout.configs, ".env"),
         "lease": lease.shown(now) if lease else None,
-        "proven": _ledger.proven(entries),
-        "ledger": list(reversed(entries[-LEDGER_SHOWN:])),
         "maintenance": (read_text(layout.maintenance) or "").startswith("slipway:"),
-        "waiting": _ledger.waiting(entries),
-        "schema": _ledger.schema_changes(entries),
-        "undone": _ledger.undone(entries),
-        "backups": _ledger.backups(entries, (release.id for release in releases)),
+        **_recorded(entries, releases),
         "pending": read_json(layout.pending),
         "disk": _disk(layout.home),
         "python": platform.python_version(),

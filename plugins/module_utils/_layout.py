@@ -129,6 +129,11 @@ class Layout:
         return os.path.join(self.state, "pending.json")
 
     @property
+    def pulled(self) -> str:
+        """The images that the engine may have for the application; only where some were pulled."""
+        return os.path.join(self.state, "pulled.json")
+
+    @property
     def transaction(self) -> str:
         """How far this host is in the last run, for the other hosts to read."""
         return os.path.join(self.home, "transaction.json")

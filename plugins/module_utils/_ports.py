@@ -169,12 +169,13 @@ class Task:
 
 @dataclass(frozen=True)
 class Node:
-    """A host of the swarm."""
+    """A host of the swarm. ``cores`` is how many it has, 0 where the engine does not say."""
 
     id: str
     version: int
     ready: bool
     spec: Mapping[str, Any]
+    cores: float = 0.0
 
     @property
     def labels(self) -> Mapping[str, str]:

@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.slipway.webapp.plugins.module_utils import _frontend, _release_django, _static
+from ansible_collections.slipway.webapp.plugins.module_utils import _frontend, _pulled, _release_django, _static
 from ansible_collections.slipway.webapp.plugins.module_utils import _requirements as _req
 from ansible_collections.slipway.webapp.plugins.module_utils._archive import sha256_of, unpack
 from ansible_collections.slipway.webapp.plugins.module_utils._errors import SlipwayError
@@ -248,6 +248,7 @@ class Builder:
             limits=self.wish.limits,
             engine=self.ports.engine,
             login=self.wish.login,
+            note=lambda image: _pulled.note(self.layout, [image]),
         )
         files, assets = _frontend.arrange(self.root, hashed=front.hashed)
         for name in (_frontend.FILES, _frontend.ASSETS):

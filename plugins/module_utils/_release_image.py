@@ -8,6 +8,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Iterable
 
+from ansible_collections.slipway.webapp.plugins.module_utils import _pulled
 from ansible_collections.slipway.webapp.plugins.module_utils._errors import SlipwayError
 from ansible_collections.slipway.webapp.plugins.module_utils._mask import complaint
 from ansible_collections.slipway.webapp.plugins.module_utils._ports import Completed, Engine
@@ -31,6 +32,7 @@ class ImageBuilder(Builder):
 
     def _pull(self) -> None:
         username, password = self.wish.login
+        _pulled.note(self.layout, [self.wish.image])
         self._engine.pull(self.wish.image, username=username, password=password)
 
     def _prepare(self) -> None:

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.slipway.webapp.plugins.module_utils import _installed, _ledger, _static
+from ansible_collections.slipway.webapp.plugins.module_utils import _installed, _ledger, _pulled, _static
 from ansible_collections.slipway.webapp.plugins.module_utils import _release as model
 from ansible_collections.slipway.webapp.plugins.module_utils._errors import SlipwayError
 from ansible_collections.slipway.webapp.plugins.module_utils._files import locked, read_json, read_text
@@ -206,6 +206,8 @@ def absent(layout: Layout, release: str, *, check_mode: bool = False, timeout: f
     def remove(_step: Step) -> None:
         with locked(layout.lock("build"), wait_seconds=timeout, what=f"a build of {layout.app}"):
             if os.path.isdir(layout.release(release)):
+                if there and there.record and there.record.image:  # goes when the surplus is pruned
+                    _pulled.note(layout, [there.record.image])
                 set_aside(layout, release)
             remove_tree(layout.partial(release))
 
@@ -245,6 +247,7 @@ def take_stock(layout: Layout, *, keep: Sequence[str] = ()) -> Stock:
         ),
         proven=tuple(Pair(str(one["release"]), str(one.get("config") or "")) for one in proven),
         pending=names_in(read_json(layout.pending)) | frozenset(keep),
+        pulled=_pulled.noted(layout),
     )
 
 
@@ -293,26 +296,43 @@ def _prune_steps(going: Surplus) -> list[Step]:
         ("venv", going.venvs),
         ("artifact", going.artifacts),
         ("config", going.configs),
-        ("image", going.images),
     ):
         said = {"partial": "unfinished build", "venv": "environment", "config": "configuration"}.get(kind, kind)
         steps += [Step(kind, f"remove {said} {name}", {"name": name}) for name in names]
     return steps
 
 
-def _remove(layout: Layout, engine: Engine | None, step: Step) -> None:
+def _take_names(layout: Layout, going: Surplus) -> None:
+    """Set releases aside, and write down the images that they will not tell of any more."""
+    _pulled.note(layout, going.images)
+    set_aside(layout, *going.releases)
+
+
+def _remove(layout: Layout, step: Step) -> None:
     """One thing that nobody needs any more."""
     name = str(step.data["name"])
     if step.name in ("release", "partial"):
         remove_tree(layout.partial(name))
     elif step.name == "venv":
         remove_tree(layout.venv(name))
-    elif step.name == "image":
-        if engine is None:
-            raise SlipwayError("No engine was given")  # a programming error: the module always gives one
-        engine.remove(name)
     else:
         os.unlink(layout.artifact(name) if step.name == "artifact" else layout.config_env(name))
+
+
+def _drop_images(layout: Layout, engine: Engine | None, images: Sequence[str], *, check_mode: bool) -> list[str]:
+    """Give the room of images back. One that a container still uses stays, and is known to the next run."""
+    if not images:
+        return []
+    if engine is None:
+        raise SlipwayError("No engine was given")  # a programming error: the module always gives one
+    there = [name for name in images if engine.image(name)]
+    steps = [Step("image", f"remove image {name}", {"name": name}) for name in there]
+    done = carry_out(steps, lambda step: engine.remove(step.data["name"]), check_mode=check_mode)
+    if check_mode:
+        return done
+    staying = {name for name in there if engine.image(name)}
+    _pulled.forget(layout, [name for name in images if name not in staying])
+    return [said for said, name in zip(done, there) if name not in staying]
 
 
 def pruned(
@@ -339,8 +359,9 @@ def pruned(
         # Static files first: what the tidying shows instead depends on which releases there are.
         done = carry_out(tidyings, tidy, check_mode=check_mode)
         if going.releases and not check_mode:
-            set_aside(layout, *going.releases)
-        done += carry_out(_prune_steps(going), lambda step: _remove(layout, engine, step), check_mode=check_mode)
+            _take_names(layout, going)
+        done += carry_out(_prune_steps(going), lambda step: _remove(layout, step), check_mode=check_mode)
+        done += _drop_images(layout, engine, going.images, check_mode=check_mode)
     staying = [release.id for release in stock.releases if release.id not in going.releases]
     return {
         "changed": bool(done),

@@ -35,7 +35,10 @@ class Kept:
 
 @dataclass(frozen=True)
 class Stock:
-    """Everything on a host that retention decides about, by its name. ``proven`` has the newest pair first."""
+    """Everything on a host that retention decides about, by its name. ``proven`` has the newest pair first.
+
+    ``pulled`` are images that the engine may have without any release that tells of them.
+    """
 
     releases: tuple[Kept, ...] = ()
     partials: tuple[str, ...] = ()
@@ -45,6 +48,7 @@ class Stock:
     assigned: tuple[Pair, ...] = ()
     proven: tuple[Pair, ...] = ()
     pending: frozenset[str] = field(default_factory=frozenset)
+    pulled: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -72,14 +76,16 @@ def surplus(stock: Stock, *, retain: int) -> Surplus:
     needed = {pair.release for pair in pairs} | stock.pending
     configs = {pair.config for pair in pairs} | stock.pending
     staying = [release for release in stock.releases if release.id in needed]
-    images = tuple(dict.fromkeys(release.image for release in stock.releases if release.image))
+    images = tuple(dict.fromkeys((*(one.image for one in stock.releases if one.image), *stock.pulled)))
+    # What a damaged release that stays was made of is not known: then none is taken from it.
+    told = all(release.sha256 for release in staying)
     return Surplus(
         releases=tuple(release.id for release in stock.releases if release.id not in needed),
         partials=stock.partials,
         venvs=_others(stock.venvs, (release.lock_hash for release in staying)),
         artifacts=_others(stock.artifacts, (sha256 for one in staying for sha256 in (one.sha256, one.frontend))),
         configs=_others(stock.configs, configs),
-        images=_others(images, (release.image for release in staying)),
+        images=_others(images, (release.image for release in staying)) if told else (),
     )
 
 

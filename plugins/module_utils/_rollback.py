@@ -54,6 +54,12 @@ def _complete(info: Info) -> set[str]:
     return {str(release["id"]) for release in info.get("releases") or [] if release.get("complete")}
 
 
+def _problem(info: Info, release: str) -> str:
+    """Why a release is not complete on a host."""
+    said = (one.get("problem") for one in info.get("releases") or [] if one["id"] == release)
+    return next((str(one) for one in said if one), "incomplete")
+
+
 def choices(infos: Mapping[str, Info], primary: str) -> list[Pair]:
     """What can be chosen: proven on the primary, not live now, and whole (release and configuration) on every host."""
     live = _pair(infos[primary].get("live"))
@@ -111,10 +117,12 @@ def _refusal(infos: Mapping[str, Info], primary: str, release: str) -> SlipwayEr
         return SlipwayError(
             f"Release {release} is not there any more", found=f"missing on {', '.join(missing)}", next_step=offer
         )
-    broken = sorted(host for host, info in infos.items() if release not in _complete(info))
+    broken = {host: _problem(info, release) for host, info in infos.items() if release not in _complete(info)}
     if broken:
         return SlipwayError(
-            f"Release {release} is not complete", found=f"incomplete on {', '.join(broken)}", next_step=offer
+            f"Release {release} is not complete",
+            found="; ".join(f"on {host}: {problem}" for host, problem in sorted(broken.items())),
+            next_step=f"{offer}; or deploy that release again, which brings what is missing",
         )
     return SlipwayError(
         f"The configuration that release {release} ran with is not there any more",

@@ -1,12 +1,12 @@
 # Copyright: the slipway.webapp contributors
 # GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How a release is run on its host: what a back end must be able to do, and the two that there are.
+"""How commands of a release are run on its host: in its environment, or in a container of its image.
 
 A release of source has an environment on the host, whose Python runs as the application's user. A release that is an
 image runs in containers. What a process of a slot runs stands in its unit (roles/processes/templates); here is what
-modules run once: manage.py, migrations, the build's own checks. A further back end is one more class, its units, and a
-builder in _release_states.py.
+modules run once: manage.py, migrations, the build's own checks. What else a runtime must be able to do, and where each
+of them does it, is a table in docs/architecture.md.
 """
 
 from __future__ import annotations

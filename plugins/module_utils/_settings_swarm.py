@@ -44,6 +44,11 @@ def check_swarm(values: Mapping[str, Any], host: str) -> list[Problem]:
     if network in ("none", "bridge"):
         expected = "host, or the name of an attachable network of the swarm"
         problems.append(Problem("webapp_container_network", shown(network), expected, host))
+    if not values.get("webapp_container_no_new_privileges", True):
+        expected = (
+            "true: a task of a swarm is as the engines have it, {no-new-privileges: false} in docker_host_settings"
+        )
+        problems.append(Problem("webapp_container_no_new_privileges", "false", expected, host))
     for mount in values.get("webapp_container_mounts", []):
         if not re.fullmatch(_MOUNT, str(mount)):
             found = f"the mount {shown(mount)}"

@@ -60,7 +60,7 @@ class State:
 @dataclass(frozen=True)
 class Target:
     """What there shall be. ``staged`` are hosts that were just given the release; ``kept`` and ``configs`` the releases
-    and the configurations of this host, which knows what can still be gone back to.
+    and the configurations of this host, which knows what can still be gone back to. ``nodes`` are where it may be.
     """
 
     wish: Wish
@@ -69,9 +69,20 @@ class Target:
     staged: Sequence[str] = ()
     kept: Sequence[str] = ()
     configs: Sequence[str] = ()
+    nodes: Sequence[Node] = ()
 
     def spec(self, layout: Layout, process: str) -> dict[str, Any]:
-        return specification(layout, process, self.wish, options=self.options, container=self.container)
+        # A task that may use more cores than its node has is refused by the engine there, wherever that is.
+        cores = min(self.container.cpus, smallest(layout, self.nodes, process) or self.container.cpus)
+        return specification(
+            layout, process, self.wish, options=self.options, container=replace(self.container, cpus=cores)
+        )
+
+
+def smallest(layout: Layout, nodes: Sequence[Node], process: str) -> float:
+    """The cores of the smallest node that may run the process, also while it is away; 0 where no node says."""
+    label = process_label(layout.app, process)
+    return min((node.cores for node in nodes if node.cores and label in node.labels), default=0.0)
 
 
 def probe(layout: Layout, swarm: Swarm) -> State:
@@ -186,6 +197,7 @@ class Stack:
             staged,
             kept=[one.id for one in installed(self.layout)],
             configs=_configs(self.layout),
+            nodes=self.swarm.nodes(),
         )
 
     def needs(self, slot: str) -> list[str]:

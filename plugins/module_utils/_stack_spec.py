@@ -199,7 +199,7 @@ def _container(layout: Layout, process: str, wish: Wish, options: StackOptions, 
 def _template(layout: Layout, process: str, wish: Wish, options: StackOptions, container: Options) -> dict[str, Any]:
     inside = _container(layout, process, wish, options, container)
     needed = [process_label(layout.app, process), release_label(layout.app, wish.assignment.release)]
-    log = {"tag": service_name(layout.app, process)}
+    log = container.log_options(service_name(layout.app, process))
     template = {
         "ContainerSpec": inside,
         "Resources": {"Limits": _limits(container)},

@@ -17,7 +17,7 @@ from ansible_collections.slipway.webapp.plugins.module_utils._host import ids_of
 from ansible_collections.slipway.webapp.plugins.module_utils._layout import Layout
 from ansible_collections.slipway.webapp.plugins.module_utils._ports import Clock, Node, Service, Systemd, Task
 from ansible_collections.slipway.webapp.plugins.module_utils._stack import Stack
-from ansible_collections.slipway.webapp.plugins.module_utils._stack_spec import read_options
+from ansible_collections.slipway.webapp.plugins.module_utils._stack_spec import SECOND, read_options
 
 try:
     import docker
@@ -86,8 +86,9 @@ class HostSwarm:
 
     def log(self, service: str, task: str, *, lines: int = 20) -> list[str]:
         # Of a node that is away there is no log, and of some drivers none at all: then the engine's word must do.
+        api = self._api
         try:
-            given = self._api.service_logs(service, details=True, stdout=True, stderr=True, tail=200, is_tty=False)
+            given = api.service_logs(service, details=True, stdout=True, stderr=True, tail=200, is_tty=False)
             text = b"".join(given).decode(errors="replace")
         except (docker.errors.DockerException, OSError, ValueError):
             return []
@@ -120,6 +121,7 @@ class HostSwarm:
                 version=one["Version"]["Index"],
                 ready=one["Status"]["State"] == "ready",
                 spec=one["Spec"],
+                cores=((one.get("Description") or {}).get("Resources") or {}).get("NanoCPUs", 0) / SECOND,
             )
             for one in found
         ]
@@ -172,6 +174,8 @@ def _explained(summary: str) -> Iterator[None]:
     """The engine's errors in words."""
     try:
         yield
+    except SlipwayError:  # in words already; without the package there is no class to compare it with
+        raise
     except (docker.errors.DockerException, OSError) as error:
         said = str(getattr(error, "explanation", "") or error).strip()
         manager = "not a swarm manager" in said

@@ -14,6 +14,8 @@ description:
   - One look at what is live, what both slots run, what is retained, what happened, who works on it and how much room
     there is.
   - On a host that knows nothing of the application it says just that. Changes nothing.
+  - A release whose image the engine has lost is not complete. An engine that does not answer is not believed to have
+    lost anything.
   - With O(release), O(config) and O(processes) it also says whether a deploy of them has anything to do here. Then a
     host that was not provisioned, or only in part, is a failure that names every piece that is missing.
 extends_documentation_fragment:
@@ -239,11 +241,14 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.slipway.webapp.plugins.module_utils import _provisioned
 from ansible_collections.slipway.webapp.plugins.module_utils._clock import require_clock
+from ansible_collections.slipway.webapp.plugins.module_utils._engine import HostEngine
 from ansible_collections.slipway.webapp.plugins.module_utils._host import HostClock, HostRunner, guarded
 from ansible_collections.slipway.webapp.plugins.module_utils._inspect import Wanted, inspect
 from ansible_collections.slipway.webapp.plugins.module_utils._layout import PROCESSES, Layout
 from ansible_collections.slipway.webapp.plugins.module_utils._swarm import stack_here
 from ansible_collections.slipway.webapp.plugins.module_utils._systemd import HostSystemd
+
+_PATIENCE = 20  # seconds for an answer of the engine
 
 
 def spec() -> dict[str, Any]:
@@ -268,7 +273,9 @@ def run(module: AnsibleModule) -> dict[str, Any]:
         _provisioned.require(layout, processes=wanted.processes, frontend=given["frontend"])
     systemd = HostSystemd(HostRunner(module))
     stack = stack_here(layout, systemd=systemd, clock=clock)
-    return {"changed": False, **inspect(layout, systemd=systemd, clock=clock, wanted=wanted, stack=stack)}
+    engine = HostEngine(timeout=_PATIENCE)
+    found = inspect(layout, systemd=systemd, clock=clock, wanted=wanted, stack=stack, engine=engine)
+    return {"changed": False, **found}
 
 
 def main() -> None:

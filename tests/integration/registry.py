@@ -57,6 +57,13 @@ class Registry:
         """The image that applications are built on."""
         self.host.sh(_IMPORT)
 
+    def of_architecture(self, image: str, architecture: str) -> str:
+        """The same image once more, as if it were for other machines; its reference by digest. No engine is asked."""
+        repository, _at, digest = image.removeprefix(f"{self.address}/").partition("@")
+        words = (self.address, repository, digest, f"{USER}:{PASSWORD}", architecture)
+        changed = self.host.python("change_architecture.py", *words)
+        return f"{self.address}/{repository}@{changed}"
+
     def stop(self) -> None:
         self.host.sh("systemctl stop docker-registry")
 

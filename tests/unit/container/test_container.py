@@ -60,10 +60,18 @@ def test_limits_are_on_by_default(layout: Layout) -> None:
 
 def test_limits_can_be_relaxed(layout: Layout) -> None:
     words = arguments(
-        web(layout), memory="", cpus=0.0, pids=0, read_only=False, capabilities=("NET_BIND_SERVICE",), mounts=("/a:/a",)
+        web(layout),
+        memory="",
+        cpus=0.0,
+        pids=0,
+        read_only=False,
+        capabilities=("NET_BIND_SERVICE",),
+        no_new_privileges=False,
+        mounts=("/a:/a",),
     )
     assert not {"--memory", "--cpus", "--pids-limit", "--read-only"} & set(words)
     assert pairs(words, "--cap-add") == ["NET_BIND_SERVICE"]
+    assert pairs(words, "--security-opt") == ["no-new-privileges=false"]
     assert "/a:/a" in pairs(words, "--volume")
 
 
@@ -91,6 +99,13 @@ def test_what_the_engine_shows_of_a_slot_holds_no_secret(layout: Layout) -> None
 
 def test_what_is_not_there_is_not_mounted(layout: Layout) -> None:
     assert not [mount for mount in pairs(arguments(web(layout)), "--volume") if "gunicorn" in mount]
+
+
+def test_no_container_pulls_its_image_or_has_users_of_its_own(layout: Layout) -> None:
+    for container in (web(layout), one_command(layout)):
+        words = arguments(container)
+        assert pairs(words, "--pull") == ["never"]
+        assert pairs(words, "--userns") == ["host"]
 
 
 def one_command(layout: Layout) -> Container:

@@ -95,6 +95,7 @@ class Engine:
     content: dict[str, str] = field(default_factory=dict)
     known: bool = False
     top: str = "html/"
+    broken: bool = False
 
     def image(self, reference: str) -> Image | None:
         del reference
@@ -117,6 +118,8 @@ class Engine:
                 info.size = len(text)
                 archive.addfile(info, io.BytesIO(text.encode()))
         yield stream.getvalue()[:100]
+        if self.broken:
+            raise SlipwayError("The engine went away")
         yield stream.getvalue()[100:]
 
 
@@ -302,6 +305,24 @@ def test_an_image_without_a_page(site: Site) -> None:
         site.present(site.alone(Frontend(sha256="f" * 64, image=IMAGE)))
     assert caught.value.found == "at its top: package.json"
     assert _installed.partials(site.host.layout) == ()
+
+
+def test_the_image_of_a_front_end_that_failed_goes_with_the_next_pruning(site: Site) -> None:
+    site.engine = Engine(content={"package.json": "{}"})
+    front = Frontend(sha256="f" * 64, image=IMAGE)
+    site.engine.broken = True
+    with pytest.raises(SlipwayError, match="went away"):
+        site.present(site.alone(front))
+    assert site.engine.known
+    states.pruned(site.host.layout, retain=1, engine=site.engine)
+    assert not site.engine.known
+
+
+def test_the_image_of_a_front_end_that_was_there_before_is_nobody_elses_to_remove(site: Site) -> None:
+    site.engine = Engine(content=editions.files(1), known=True)
+    site.present(site.alone(Frontend(sha256="f" * 64, image=IMAGE)))
+    states.pruned(site.host.layout, retain=1, engine=site.engine)
+    assert site.engine.known
 
 
 def obtained(site: Site, source: Path, **more: Any) -> _artifact.Artifact:

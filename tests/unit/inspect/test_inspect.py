@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -23,7 +23,9 @@ from ansible_collections.slipway.webapp.plugins.module_utils import (
     _slot,
 )
 from ansible_collections.slipway.webapp.plugins.module_utils._config import config_id
+from ansible_collections.slipway.webapp.plugins.module_utils._errors import SlipwayError
 from ansible_collections.slipway.webapp.plugins.module_utils._layout import PROCESSES, Layout
+from ansible_collections.slipway.webapp.plugins.module_utils._ports import Engine, Image
 from tests.unit.fakes import FakeClock, FakeSystemd, host
 
 CONFIG = config_id(app="shop", environment={}, secrets={})
@@ -225,6 +227,55 @@ def test_each_need(world: World, harm: Callable[[World], None], need: str) -> No
     assert world.needs() == [need]
     # What only an unfinished run can have left is finished where it is.
     assert world.look("r1")["wanted"]["target_slot"] == ("blue" if need in ("handover", "maintenance") else "green")
+
+
+@dataclass
+class Images:
+    """An engine that has these images; without any list it does not answer."""
+
+    there: list[str] | None
+    asked: list[str] = field(default_factory=list)
+
+    def image(self, reference: str) -> Image | None:
+        self.asked.append(reference)
+        if self.there is None:
+            raise SlipwayError("The Docker Engine of this host does not answer")
+        return Image("amd64") if reference in self.there else None
+
+
+def images(world: World, engine: Images) -> list[tuple[str, str]]:
+    """The releases as the look tells them, with what is wrong with each."""
+    for number, release in enumerate(("r1", "r2"), start=1):
+        path = Path(world.layout.release(release)) / "release.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), "image": f"shop@sha256:{number}"}))
+    found = _inspect.inspect(
+        world.layout,
+        systemd=world.systemd,
+        clock=FakeClock(time.time()),
+        wanted=_inspect.Wanted("r2", CONFIG, ["web"]),
+        engine=cast("Engine", engine),
+    )
+    assert ("release" in found["wanted"]["needs"]) == any(
+        one["id"] == "r2" and one["problem"] for one in found["releases"]
+    )
+    return sorted((one["id"], one["problem"]) for one in found["releases"])
+
+
+def test_a_release_without_its_image_is_not_complete(world: World) -> None:
+    problem = "the engine has not its image shop@sha256:2 any more"
+    assert images(world, Images(["shop@sha256:1"])) == [("r1", ""), ("r2", problem)]
+
+
+def test_an_engine_that_does_not_answer_has_lost_nothing_and_is_asked_once(world: World) -> None:
+    engine = Images(None)
+    assert images(world, engine) == [("r1", ""), ("r2", "")]
+    assert len(engine.asked) == 1
+
+
+def test_without_images_no_engine_is_asked(world: World) -> None:
+    engine = Images(None)
+    _inspect.inspect(world.layout, systemd=world.systemd, clock=FakeClock(time.time()), engine=cast("Engine", engine))
+    assert engine.asked == []
 
 
 def test_another_pair_is_needed(world: World) -> None:

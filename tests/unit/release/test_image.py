@@ -13,13 +13,14 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.slipway.webapp.plugins.module_utils import _installed, _manage, _runtime
+from ansible_collections.slipway.webapp.plugins.module_utils import _installed, _manage, _pulled, _runtime
 from ansible_collections.slipway.webapp.plugins.module_utils import _release_states as states
 from ansible_collections.slipway.webapp.plugins.module_utils._errors import SlipwayError
-from ansible_collections.slipway.webapp.plugins.module_utils._ports import Image
+from ansible_collections.slipway.webapp.plugins.module_utils._ports import Completed, Image
 from ansible_collections.slipway.webapp.plugins.module_utils._release import Wish
 from ansible_collections.slipway.webapp.plugins.module_utils._release_build import Ports
 from ansible_collections.slipway.webapp.plugins.module_utils._release_image import ARCHITECTURES
+from tests.unit.fakes import Crash
 from tests.unit.release.fakes import SECRET, Host
 
 OURS = ARCHITECTURES.get(platform.machine(), platform.machine())
@@ -37,6 +38,8 @@ class FakeEngine:
     images: dict[str, Image] = field(default_factory=dict)
     refusal: SlipwayError | None = None
     logins: list[tuple[str, str]] = field(default_factory=list)
+    used: set[str] = field(default_factory=set)  # by a container
+    dies: str = ""  # at the pull or the removal of this image
 
     def image(self, reference: str) -> Image | None:
         return self.images.get(reference)
@@ -46,12 +49,17 @@ class FakeEngine:
         if self.refusal:
             raise self.refusal
         self.images[reference] = self.registry[reference]
+        if reference == self.dies:
+            raise Crash
 
     def files(self, reference: str, path: str) -> Iterator[bytes]:
         raise NotImplementedError(f"{path} of {reference}")
 
     def remove(self, reference: str) -> None:
-        del self.images[reference]
+        if reference == self.dies:
+            raise Crash
+        if reference not in self.used:
+            del self.images[reference]
 
 
 @pytest.fixture
@@ -148,6 +156,93 @@ def test_pruning_takes_the_images_of_what_goes(host: Host, engine: FakeEngine) -
     done = states.pruned(host.layout, retain=1, engine=engine)
     assert list(engine.images) == [reference("b")]
     assert {f"remove image {reference(digit)}" for digit in "ac"} <= set(done["actions"])
+
+
+def pruned(host: Host, engine: FakeEngine, **options: Any) -> list[str]:
+    """What of the actions is about images."""
+    done = states.pruned(host.layout, retain=1, engine=engine, **options)["actions"]
+    return [said for said in done if said.startswith("remove image")]
+
+
+def serve(host: Host, release: str, slot: str = "blue") -> None:
+    os.makedirs(host.layout.slots, exist_ok=True)
+    os.symlink(f"../releases/{release}", host.layout.slot_link(slot))
+
+
+def test_the_image_of_a_release_that_was_never_finished_goes(host: Host, engine: FakeEngine) -> None:
+    present(host, engine, wish("a"))
+    serve(host, "a-1")
+    host.programs.fail = {"check": lambda _command, _given: Completed(1, "", "SECRET_KEY is short")}
+    with pytest.raises(SlipwayError):
+        present(host, engine, wish("b"))
+    assert set(engine.images) == {reference("a"), reference("b")}
+    foretold = pruned(host, engine, check_mode=True)
+    assert set(engine.images) == {reference("a"), reference("b")}
+    assert pruned(host, engine) == foretold == [f"remove image {reference('b')}"]
+    assert set(engine.images) == {reference("a")}
+    assert _pulled.noted(host.layout) == (reference("a"),)
+    assert pruned(host, engine) == []
+
+
+def test_the_image_of_a_run_that_died_in_the_pull_goes(host: Host, engine: FakeEngine) -> None:
+    engine.dies = reference("a")
+    with pytest.raises(Crash):
+        present(host, engine, wish("a"))
+    assert list(engine.images) == [reference("a")]
+    engine.dies = ""
+    assert pruned(host, engine) == [f"remove image {reference('a')}"]
+    assert (engine.images, _pulled.noted(host.layout)) == ({}, ())
+
+
+def test_what_was_not_pulled_in_the_end_is_forgotten(host: Host, engine: FakeEngine) -> None:
+    engine.refusal = SlipwayError("it could not be pulled")
+    with pytest.raises(SlipwayError):
+        present(host, engine, wish("a"))
+    assert _pulled.noted(host.layout) == (reference("a"),)
+    assert states.pruned(host.layout, retain=1, engine=engine)["changed"] is False
+    assert _pulled.noted(host.layout) == ()
+
+
+def test_an_image_that_a_container_uses_goes_as_soon_as_it_can(host: Host, engine: FakeEngine) -> None:
+    for digit in "ab":
+        present(host, engine, wish(digit))
+    serve(host, "b-1")
+    engine.used.add(reference("a"))
+    assert (pruned(host, engine), pruned(host, engine)) == ([], [])
+    assert reference("a") in engine.images
+    assert _installed.read_installed(host.layout, "a-1") is None
+    engine.used.clear()
+    assert pruned(host, engine) == [f"remove image {reference('a')}"]
+    assert list(engine.images) == [reference("b")]
+
+
+def test_a_crash_in_the_removal_loses_no_image(host: Host, engine: FakeEngine) -> None:
+    for digit in "ab":
+        present(host, engine, wish(digit))
+    os.unlink(host.layout.pulled)  # as of a version that did not write it
+    serve(host, "b-1")
+    engine.dies = reference("a")
+    with pytest.raises(Crash):
+        pruned(host, engine)
+    engine.dies = ""
+    assert pruned(host, engine) == [f"remove image {reference('a')}"]
+
+
+def test_the_image_of_a_release_that_was_removed_by_hand_goes(host: Host, engine: FakeEngine) -> None:
+    present(host, engine, wish("a"))
+    os.unlink(host.layout.pulled)
+    states.absent(host.layout, "a-1")
+    assert pruned(host, engine) == [f"remove image {reference('a')}"]
+
+
+def test_a_damaged_release_that_stays_keeps_all_images(host: Host, engine: FakeEngine) -> None:
+    for digit in "ab":
+        present(host, engine, wish(digit))
+    serve(host, "a-1")
+    serve(host, "b-1", "green")
+    Path(host.layout.release("b-1"), "release.json").write_text("{")
+    assert pruned(host, engine) == []
+    assert set(engine.images) == {reference("a"), reference("b")}
 
 
 def test_an_image_that_two_releases_share_stays(host: Host, engine: FakeEngine) -> None:

@@ -75,13 +75,18 @@ def test_the_live_release_by_name_is_nothing_to_do() -> None:
     assert target.slots == {"a": "green"}
 
 
+LOST = {"id": "r1", "complete": False, "problem": "the engine has not its image any more"}
+
+
 @pytest.mark.parametrize(
     ("infos", "release", "says"),
     [
         ({"a": TWO}, "r3", "never proven"),
         ({"a": TWO}, "r9", "never proven"),
         ({"a": TWO, "b": {**TWO, "releases": [{"id": "r2", "complete": True}]}}, "r1", "missing on b"),
-        ({"a": TWO, "b": {**TWO, "releases": [{"id": "r1", "complete": False}]}}, "r1", "incomplete on b"),
+        ({"a": TWO, "b": {**TWO, "releases": [{"id": "r1", "complete": False}]}}, "r1", "on b: incomplete"),
+        ({"a": TWO, "b": {**TWO, "releases": [LOST]}}, "r1", "on b: the engine has not its image any more"),
+        ({"a": TWO, "b": {**TWO, "releases": [LOST]}}, "r1", "or deploy that release again"),
         ({"a": {**TWO, "configs": ["c2"]}}, "r1", "environment file was pruned"),
         ({"a": info(live=("r1", "c1"), proven=[entry("r1")], releases=["r1"])}, "", "no release before"),
         ({"a": info(live=None, proven=[], releases=[])}, "", "nothing is live"),

@@ -54,6 +54,7 @@ def test_of_other_runtimes_nothing_is_asked() -> None:
         ({"frontend_source": "~/src/front/dist"}, "webapp_frontend_source"),
         ({"server": "none"}, "webapp_server"),
         ({"container_network": "bridge"}, "webapp_container_network"),
+        ({"container_no_new_privileges": False}, "webapp_container_no_new_privileges"),
         ({"container_mounts": ["photos"]}, "webapp_container_mounts"),
         ({"swarm_managers": []}, "webapp_swarm_managers"),
         ({"swarm_managers": ["app2"]}, "webapp_swarm_managers"),

@@ -221,6 +221,33 @@ def test_limits_that_a_host_has_not_are_not_asked_for(layout: Layout) -> None:
     )
 
 
+def test_no_more_cores_than_the_smallest_node_that_may_run_it_has(stack: _stack.Stack) -> None:
+    sizes = {"n1": 8.0, "n2": 1.0, "n3": 0.5}
+    # n3 may run the web only; n2 is away, and comes back.
+    fake(stack).hosts = [replace(node, cores=sizes[node.id], ready=node.id != "n2") for node in nodes()]
+    fake(stack).hosts[1].spec["Labels"]["slipway.webapp.shop.worker"] = "yes"
+    stack.move("blue", staged=list(ROLES))
+    asked = {
+        process: one.spec["TaskTemplate"]["Resources"]["Limits"]["NanoCPUs"] / 10**9
+        for process, one in fake(stack).kept.items()
+    }
+    assert asked == {"web": 0.5, "worker": 1.0, "beat": 2.0}
+    assert stack.needs("blue") == []
+
+
+def test_no_limit_of_cores_stays_none(stack: _stack.Stack) -> None:
+    stack.container = Options(cpus=0)
+    fake(stack).hosts = [replace(node, cores=1.0) for node in nodes()]
+    stack.move("blue", staged=list(ROLES))
+    assert "NanoCPUs" not in fake(stack).kept["web"].spec["TaskTemplate"]["Resources"]["Limits"]
+
+
+@pytest.mark.parametrize(("driver", "bounds"), [("journald", {}), ("json-file", {"max-size": "50m", "max-file": "5"})])
+def test_what_a_task_prints_is_bounded(layout: Layout, driver: str, bounds: dict[str, str]) -> None:
+    log = spec(layout, "web", container=Options(log_driver=driver))["TaskTemplate"]["LogDriver"]
+    assert log == {"Name": driver, "Options": {"tag": "shop-web", **bounds}}
+
+
 def test_what_the_engine_adds_is_no_difference(layout: Layout) -> None:
     wanted = spec(layout, "web")
     found = json.loads(json.dumps(wanted))

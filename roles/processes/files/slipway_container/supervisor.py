@@ -21,13 +21,19 @@ from types import FrameType
 from typing import Any
 
 from ansible_collections.slipway.webapp.plugins.module_utils._config import parse_env
-from ansible_collections.slipway.webapp.plugins.module_utils._container import read_options, serving
+from ansible_collections.slipway.webapp.plugins.module_utils._container import (
+    Container,
+    Options,
+    read_options,
+    serving,
+)
 from ansible_collections.slipway.webapp.plugins.module_utils._errors import SlipwayError
 from ansible_collections.slipway.webapp.plugins.module_utils._installed import read_record
 from ansible_collections.slipway.webapp.plugins.module_utils._layout import Layout
 
 LOOK_EVERY = 0.2  # seconds
 LAST_LINES = "30"
+_NO_IMAGE = "no such image"  # in what the engine says
 # Longer than any unit waits for its process to stop: systemd's patience counts, not the engine's.
 PATIENCE = 24 * 3600
 ANSWERS_WITHIN = 20.0  # seconds in which an engine that is there has taken a container away
@@ -68,11 +74,28 @@ class Supervisor:
         )
         self.remove()
         with self._ear(user.pw_gid) as ear:
-            self._docker("create", *container.arguments(read_options(self.layout)))
+            self._create(container, read_options(self.layout))
             signal.signal(signal.SIGTERM, self._stop)
             self._docker("start", self.name)
             self._hold()
+            if self._asked:  # while it was being started: the engine had nothing to stop, and said that all is well
+                self._stopping = None
+                self._stop(signal.SIGTERM, None)
             return self._watch(ear)
+
+    def _create(self, container: Container, options: Options) -> None:
+        """It is never pulled here: the login of the registry is known to the run of a deploy only."""
+        try:
+            self._docker("create", *container.arguments(options))
+        except SlipwayError as error:
+            if _NO_IMAGE not in error.found.lower():
+                raise
+            raise SlipwayError(
+                f"The engine has not the image of the {self.slot} slot of {self.layout.app} any more",
+                found=error.found,
+                expected=container.image,
+                next_step="deploy the release again, which pulls it",
+            ) from error
 
     def _given(self) -> dict[str, str]:
         """What the unit says besides the slot's file, which may hold secrets and is read inside."""
