@@ -41,3 +41,11 @@ options:
     type: str
     default: ''
 """
+
+    LEASE = r"""
+options:
+  run:
+    description: The run that this is a part of. Its lease, where this host has it, does not expire meanwhile.
+    type: str
+    default: ''
+"""

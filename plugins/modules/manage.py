@@ -19,6 +19,7 @@ description:
 extends_documentation_fragment:
   - slipway.webapp.app
   - slipway.webapp.app.attributes
+  - slipway.webapp.app.lease
 options:
   release:
     description: The release. Without it, the live one.
@@ -48,10 +49,6 @@ options:
     description: How many seconds each command may take.
     type: int
     default: 900
-  run:
-    description: The run that it belongs to. Its lease, where this host has it, does not expire meanwhile.
-    type: str
-    default: ''
 """
 
 EXAMPLES = r"""

@@ -22,6 +22,7 @@ description:
 extends_documentation_fragment:
   - slipway.webapp.app
   - slipway.webapp.app.attributes
+  - slipway.webapp.app.lease
   - slipway.webapp.database
   - slipway.webapp.database.release
   - slipway.webapp.database.migrations
@@ -48,11 +49,6 @@ options:
     description: Run without one. What a bad migration destroys is gone.
     type: bool
     default: false
-  run:
-    description: A name for this run, which the database server and the journal show. Its lease does not expire
-      meanwhile.
-    type: str
-    default: ''
   timeout:
     description: Seconds that all migrations together may take.
     type: int

@@ -20,6 +20,7 @@ description:
 extends_documentation_fragment:
   - slipway.webapp.app
   - slipway.webapp.app.attributes
+  - slipway.webapp.app.lease
   - slipway.webapp.database
   - slipway.webapp.database.migrations
 options:
@@ -42,10 +43,6 @@ options:
     default: ''
   who:
     description: Who takes it.
-    type: str
-    default: ''
-  run:
-    description: The run that it belongs to. Its lease does not expire meanwhile.
     type: str
     default: ''
   timeout:

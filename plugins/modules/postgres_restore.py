@@ -18,6 +18,7 @@ description:
 extends_documentation_fragment:
   - slipway.webapp.app
   - slipway.webapp.app.attributes
+  - slipway.webapp.app.lease
   - slipway.webapp.database
 options:
   backup:
@@ -55,10 +56,6 @@ options:
     default: ''
   who:
     description: Who restores it.
-    type: str
-    default: ''
-  run:
-    description: The run that it belongs to. Its lease does not expire meanwhile.
     type: str
     default: ''
   timeout:

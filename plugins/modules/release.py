@@ -22,6 +22,7 @@ description:
 extends_documentation_fragment:
   - slipway.webapp.app
   - slipway.webapp.app.attributes
+  - slipway.webapp.app.lease
 author:
   - The slipway.webapp contributors (@slipway-webapp)
 options:
@@ -137,10 +138,6 @@ options:
     description: How many seconds each part of a build may take, and how long to wait for another build.
     type: int
     default: 900
-  run:
-    description: The run that it belongs to. Its lease, where this host has it, does not expire meanwhile.
-    type: str
-    default: ''
   max_files:
     description: The most files that an artifact may hold.
     type: int
