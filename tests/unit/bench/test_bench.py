@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.bench import __main__ as bench
-from tests.bench import measure
+from tests.bench import containers, fleet, measure
 from tests.load.generator import LoadError
 
 
@@ -34,11 +34,11 @@ def test_what_was_measured_outlives_a_part_that_fails(
 
 
 def test_the_column_of_containers_is_added_to_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    result = bench.fleet.ROOT / ".build" / f"bench-{tmp_path.name}.json"
+    result = fleet.ROOT / ".build" / f"bench-{tmp_path.name}.json"
     result.write_text('{"floor_s": 1.0, "docker_noop_s": 9.0}')
     try:
         monkeypatch.setattr(bench, "RESULT", result)
-        monkeypatch.setattr(bench.containers, "column", lambda _rounds: {"docker_noop_s": 2.0})
+        monkeypatch.setattr(containers, "column", lambda _rounds: {"docker_noop_s": 2.0})
         monkeypatch.setattr("sys.argv", ["bench", "--only-docker"])
         assert bench.main() == 0
         assert json.loads(result.read_text()) == {"floor_s": 1.0, "docker_noop_s": 2.0}
