@@ -59,8 +59,7 @@ def restart(place: Path, **settings: Any) -> tuple[Run, list[tuple[str, str, dic
         "slipway_restart": {"hosts": {"app1": {}, "app2": {}}},
     }
     run = playbook("play.yml", cwd=place, inventory=inventory, callback="default")
-    asked = [tuple(json.loads(line)) for line in (place / "asked").read_text().splitlines()]
-    return run, asked  # type: ignore[return-value]
+    return run, [tuple(json.loads(line)) for line in (place / "asked").read_text().splitlines()]
 
 
 def test_the_lease_is_taken_again_for_each_host(tmp_path: Path) -> None:
