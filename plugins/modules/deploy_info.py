@@ -206,9 +206,8 @@ services_need:
   sample: []
 access_log:
   description:
-    - Whether Nginx's log, by which a release is judged, can be read. C(state) is V(ok), V(missing) or V(unreadable), and
-      C(said) is why.
-    - Only where there is a web process it is missed.
+    - Whether Nginx's log, by which a release is judged, can be read. C(state) is V(ok), V(missing) or
+      V(unreadable), and C(said) is why. Only a host with a web process has one.
   returned: success
   type: dict
   sample: {state: ok, said: ""}
