@@ -37,10 +37,14 @@ def excludable_hosts(hosts: list[str], hostvars: Any, primary: str, web: list[st
     return _report.excludable(seen, primary=primary, web=web)
 
 
-def returned_report(hosts: list[str], hostvars: Any, action: str, release: str, hold: int, next_step: str) -> str:
+def returned_report(
+    hosts: list[str], hostvars: Any, action: str, release: str, hold: int, next_step: str, put_back: str = ""
+) -> str:
     """As in ``_report``."""
     seen = {host: {name: hostvars[host].get(name) for name in REPORTED} for host in hosts}
-    return _report.returned(seen, action=action, release=release, hold=hold, next_step=next_step.strip())
+    return _report.returned(
+        seen, action=action, release=release, hold=hold, next_step=next_step.strip(), put_back=put_back
+    )
 
 
 class FilterModule:

@@ -109,6 +109,22 @@ def _begin_at(stream: BinaryIO, parser: Parser, moment: float) -> int:
     return stream.tell()
 
 
+def unread(path: str, error: OSError) -> dict[str, str]:
+    """Why the log at ``path`` cannot be read: ``state`` is missing or unreadable, ``said`` is for people."""
+    state = "missing" if isinstance(error, FileNotFoundError) else "unreadable"
+    return {"state": state, "said": f"{path}: {error.strerror or error}"}
+
+
+def state_of(path: str) -> dict[str, str]:
+    """Whether the log at ``path`` can be read: the same, or ``state`` is ok."""
+    try:
+        with open(path, "rb") as stream:
+            stream.read(1)
+    except OSError as error:
+        return unread(path, error)
+    return {"state": "ok", "said": ""}
+
+
 class Log:
     """The log at ``path``, with the file before the last rotation, from ``moment`` (seconds since the epoch) on.
 

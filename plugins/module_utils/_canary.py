@@ -181,6 +181,12 @@ def _probes(fleet: Fleet, limits: Limits) -> Findings:
     return compare(new, old, same=Sample(), limits=limits, what="probes")
 
 
+def _asked(fleet: Fleet) -> bool:
+    """Whether the new side has answered anything: users whatever they asked, ourselves well."""
+    ours = fleet.probes["new"]
+    return bool(fleet.new.requests) or ours.requests > ours.errors
+
+
 def judge(
     fleet: Fleet,
     *,
@@ -193,6 +199,9 @@ def judge(
     """One look's judgement. ``final``: there is no time for another; ``whole``: all of the time is to be watched."""
     found = _users(fleet, limits)
     found.gaps += fleet.gaps
+    # Too little traffic may pass, none at all says nothing.
+    if policy == "pass" and not found.gaps and not _asked(fleet):
+        found.gaps.append("the new side has answered no request, neither of users nor of ours")
     replaced = False
     if policy == "probe" and found.few and fleet.probes["new"].requests:
         probed = _probes(fleet, limits)
@@ -229,7 +238,7 @@ def _decide(verdict: str, found: Findings, *, policy: str, final: bool, whole: b
         return LOOK_AGAIN if whole and not final else GO_ON
     if not final and (policy != "stop" or not (found.few or found.gaps)):
         return LOOK_AGAIN
-    # Missing data never passes, whatever the policy: it passes on too little traffic only.
+    # Missing data never passes, whatever the policy: it passes on too little traffic only, which is more than none.
     return GO_ON if policy == "pass" and not found.gaps else STOP
 
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ansible_collections.slipway.webapp.plugins.module_utils import _lease, _ledger, _route
+from ansible_collections.slipway.webapp.plugins.module_utils import _access_log, _lease, _ledger, _route
 from ansible_collections.slipway.webapp.plugins.module_utils._assignment import Assignment, assignment
 from ansible_collections.slipway.webapp.plugins.module_utils._errors import SlipwayError
 from ansible_collections.slipway.webapp.plugins.module_utils._files import read_json, read_text
@@ -207,6 +207,7 @@ def inspect(
         "maintenance": (read_text(layout.maintenance) or "").startswith("slipway:"),
         **_recorded(entries, releases),
         "pending": read_json(layout.pending),
+        "access_log": _access_log.state_of(layout.access_log),
         "disk": _disk(layout.home),
         "python": platform.python_version(),
     }

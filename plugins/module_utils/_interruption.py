@@ -34,11 +34,14 @@ class Holder:
 
     def __init__(self) -> None:
         self._own = ""
+        self._transaction = False
         self.run = ""  # its name while settle could end it, else ''
 
     def begin(self, action: str) -> None:
         """A task with the module ``action`` begins."""
-        if action in BEYOND:
+        self._transaction = self._transaction or action == "transaction"
+        # A transaction turns the rotation of its own: it goes on without hosts that failed, and settle can end it.
+        if action in BEYOND and not (action == "rotation" and self._transaction):
             self._own = self.run = ""
 
     def learn(self, action: str, result: Mapping[str, Any]) -> None:

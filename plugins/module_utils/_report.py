@@ -75,8 +75,11 @@ def returned(
     release: str,
     hold: int,
     next_step: str,
+    put_back: str = "",
 ) -> str:
-    """The screen. ``hosts``: name -> that host's variables."""
+    """The screen. ``hosts``: name -> that host's variables; ``put_back``: what puts those that the run has taken out
+    of rotation back, '' where it has taken out none.
+    """
     causes = _causes(hosts)
     lines = [f"The {action} of {release} failed"]
     for (task, why), names in list(causes.items())[:_REASONS]:
@@ -91,4 +94,7 @@ def returned(
         ]
     states = [_now(name, seen, hold=hold) for name, seen in mine.items()]
     lines += [("now: " if number == 0 else "     ") + state for number, state in enumerate(states)]
-    return "\n".join([*lines, f"next: {next_step}"])
+    lines.append(f"next: {next_step}")
+    if put_back:
+        lines.append(f"and: {put_back} once that works; until then the edge passes it no requests")
+    return "\n".join(lines)

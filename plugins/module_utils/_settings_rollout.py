@@ -132,7 +132,8 @@ def check_rollout_fleet(values: Mapping[str, Any], hosts: Mapping[str, Sequence[
     web = [name for name, roles in hosts.items() if "web" in roles]
     if not web:
         return []
-    return _check_shares(values.get("webapp_batches", ["100%"]), len(web)) + _check_policy(values, hosts, web)
+    problems = _check_shares(values.get("webapp_batches", ["100%"]), len(web)) + _check_policy(values, hosts, web)
+    return problems + _check_asked(values, web)
 
 
 def _check_shares(wish: Sequence[Any], count: int) -> list[Problem]:
@@ -150,6 +151,24 @@ def _check_shares(wish: Sequence[Any], count: int) -> list[Problem]:
         found = f"{wish[-1]} as the last batch, which leaves {count - reached(wish[-1], count)} of {hosts} behind"
         return [Problem(name, found, 'all web hosts in the last batch: "100%"')]
     return []
+
+
+def _check_asked(values: Mapping[str, Any], web: Sequence[str]) -> list[Problem]:
+    """Prometheus is asked by a judgement, and there is none after the last step, unless the release is watched then."""
+    name, swarm = "webapp_prometheus_url", values.get("webapp_runtime") == "swarm"
+    hosts = web[:1] if swarm else web  # in a swarm one of them conducts it, in one step
+    moves = steps(
+        hosts,
+        web=hosts,
+        batches_wish=values.get("webapp_batches", ["100%"]),
+        canary=values.get("webapp_canary_steps", [100]),
+    )
+    judged = len(moves) > 1 and values.get("webapp_canary_analysis", True)
+    if not values.get(name) or judged or values.get("webapp_bake_seconds"):
+        return []
+    way = "webapp_bake_seconds above 0, or webapp_canary_analysis with more than one step"
+    expected = "nothing: in a swarm nothing is judged" if swarm else f"{way}; else nothing"
+    return [Problem(name, f"{shown(values[name])}, which nobody would ask: nothing is judged", expected)]
 
 
 def _check_policy(values: Mapping[str, Any], hosts: Mapping[str, Sequence[str]], web: Sequence[str]) -> list[Problem]:

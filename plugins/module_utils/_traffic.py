@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ansible_collections.slipway.webapp.plugins.module_utils._access_log import Entry, Log
+from ansible_collections.slipway.webapp.plugins.module_utils._access_log import Entry, Log, unread
 from ansible_collections.slipway.webapp.plugins.module_utils._errors import SlipwayError
 from ansible_collections.slipway.webapp.plugins.module_utils._health import Asker
 from ansible_collections.slipway.webapp.plugins.module_utils._layout import SLOTS, Layout
@@ -197,9 +197,7 @@ def look(
     try:
         log = Log(layout.access_log, moment=wish.since, before=wish.before)
     except OSError as error:
-        state = "missing" if isinstance(error, FileNotFoundError) else "unreadable"
-        said = f"{layout.access_log}: {error.strerror or error}"
-        return {"changed": False, "slot": wish.slot, "log": {"state": state, "said": said}}
+        return {"changed": False, "slot": wish.slot, "log": unread(layout.access_log, error)}
     try:
         book = watch(log, wish, routes=history(layout), clock=clock)
     finally:

@@ -149,6 +149,7 @@ def begin(layout: Layout, wish: Begun, *, clock: Clock, seconds: int = 0) -> boo
     if found is not None:
         _extend(layout, found, clock=clock, seconds=seconds)
         return False
+    _hold_lease(layout, wish, clock=clock, seconds=seconds)
     # It lies in /run: who restarts has lost it, and does not wait for a controller that has lost him.
     ensure_directory(os.path.dirname(layout.awake))
     write_atomically(layout.awake, f"{wish.run}\n".encode())
@@ -179,13 +180,21 @@ def extend(layout: Layout, *, run: str, clock: Clock, seconds: int = 0) -> Begun
 def _extend(layout: Layout, found: Begun, *, clock: Clock, seconds: int) -> Begun:
     longer = replace(found, until=clock.monotonic() + max(found.hold, seconds))
     write_atomically(layout.pending, json.dumps(asdict(longer), indent=1).encode() + b"\n")
-    if found.lease and not _lease.extend(layout, owner=found.run, seconds=found.lease, now=clock.now()):
+    _hold_lease(layout, found, clock=clock, seconds=seconds)
+    return longer
+
+
+def _hold_lease(layout: Layout, begun: Begun, *, clock: Clock, seconds: int) -> None:
+    """Where this host keeps the lease: for as long as the host is patient, else another run would end this one."""
+    if not begun.lease:
+        return
+    longest = min(_lease.LONGEST, max(begun.lease, begun.hold, seconds))
+    if not _lease.extend(layout, owner=begun.run, seconds=longest, now=clock.now()):
         raise SlipwayError(
             "The lease was taken away from this run",
-            expected=f"that {found.run} holds it",
+            expected=f"that {begun.run} holds it",
             next_step="nothing: every host goes back; lease.yml shows who works on the environment now",
         )
-    return longer
 
 
 def alive(layout: Layout, *, run: str, clock: Clock, seconds: int = 0) -> None:

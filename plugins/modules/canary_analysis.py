@@ -45,7 +45,8 @@ options:
     description:
       - What an inconclusive judgement leads to. V(wait) looks again until O(final) and then stops, V(probe) does the
         same and lets our own requests stand for those that users did not send, V(stop) stops at once.
-      - V(pass) looks again and then goes on, but not when data is missing.
+      - V(pass) looks again and then goes on, but not when data is missing, nor when the new side has answered nobody at
+        all, neither a user nor us.
     type: str
     choices: [probe, wait, stop, pass]
     default: probe

@@ -206,6 +206,13 @@ services_need:
   type: list
   elements: str
   sample: []
+access_log:
+  description:
+    - Whether Nginx's log, by which a release is judged, can be read. C(state) is V(ok), V(missing) or
+      V(unreadable), and C(said) is why. Only a host with a web process has one.
+  returned: success
+  type: dict
+  sample: {state: ok, said: ""}
 disk:
   description: The room on the file system of the application.
   returned: success

@@ -71,7 +71,8 @@ options:
     type: int
     default: 120
   seconds:
-    description: For how long the controller will say nothing at the most, when that is longer.
+    description:
+      - For how long the controller will say nothing at the most, when that is longer. The lease lasts as long.
     type: int
     default: 0
   asked:
@@ -82,7 +83,7 @@ options:
     type: int
     default: 0
   lease:
-    description: On the host that keeps the lease, for how many seconds each word extends it.
+    description: On the host that keeps the lease, for how many seconds each word extends it at least.
     type: int
     default: 0
   peers:

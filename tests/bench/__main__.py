@@ -10,12 +10,13 @@ import itertools
 import json
 import statistics
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.bench import containers, fleet, measure
 from tests.load import LoadGenerator
+from tests.load.generator import LoadError
 from tests.load.options import LONGEST_SECONDS
 
 RESULT = fleet.ROOT / ".build" / "bench.json"
@@ -44,27 +45,41 @@ def main() -> int:
     parser.add_argument("--sizes", type=int, nargs="+", default=list(SIZES), choices=SIZES, help="numbers of hosts")
     parser.add_argument("--only-docker", action="store_true", help="the column of containers; the rest as it was")
     options = parser.parse_args()
-    serials = itertools.count(1)
+    figures: dict[str, object] = {}
+    if options.only_docker and RESULT.exists():
+        figures = json.loads(RESULT.read_text(encoding="utf-8"))
     try:
-        if options.only_docker:
-            figures = json.loads(RESULT.read_text(encoding="utf-8")) if RESULT.exists() else {}
-            return _end(figures | containers.column(options.rounds))
-        _prepare(max(2, *options.sizes))  # alone, a host would not let others reach its database
-        figures = _one_host(serials, options.rounds)
-        figures |= _many_hosts(serials, options.sizes, options.rounds)
-        figures |= _under_load(serials, options.turns)
-        figures |= containers.column(options.rounds)
-    except measure.BenchError as error:
+        for part in _parts(options):
+            figures |= part()
+            # A part takes long: what it has found must outlive the next one.
+            RESULT.parent.mkdir(parents=True, exist_ok=True)
+            RESULT.write_text(json.dumps(figures, indent=2), encoding="utf-8")
+    except (measure.BenchError, LoadError) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
-    return _end(figures)
-
-
-def _end(figures: dict[str, object]) -> int:
-    RESULT.parent.mkdir(parents=True, exist_ok=True)
-    RESULT.write_text(json.dumps(figures, indent=2), encoding="utf-8")
     _tell(figures)
     return 0
+
+
+def _parts(options: argparse.Namespace) -> list[Callable[[], dict[str, object]]]:
+    """What is measured, in this order; each gives its figures."""
+    serials = itertools.count(1)
+
+    def docker() -> dict[str, object]:
+        return containers.column(options.rounds)
+
+    def first() -> dict[str, object]:
+        _prepare(max(2, *options.sizes))  # alone, a host would not let others reach its database
+        return _one_host(serials, options.rounds)
+
+    if options.only_docker:
+        return [docker]
+    return [
+        first,
+        lambda: _many_hosts(serials, options.sizes, options.rounds),
+        lambda: _under_load(serials, options.turns),
+        docker,
+    ]
 
 
 def _prepare(count: int) -> None:

@@ -259,6 +259,20 @@ def test_a_host_is_taken_out_and_nginx_is_configured_anew_under_load(fleet: Site
     tell(f"{counts(running.report)}; provision changed {provision.changed}")
 
 
+def test_a_canary_without_traffic_is_refused(fleet: Site) -> None:
+    before = slots(fleet)
+    judged: dict[str, Any] = {"webapp_batches": [1, "100%"], "webapp_canary_analysis": True}
+    fleet.play("rotation", out="app1").ended(0)
+    try:
+        run = fleet.play("deploy", webapp_source=str(fleet.sources.tree()), **judged).refused()
+    finally:
+        fleet.play("rotation", back="app1").ended(0)
+    assert "app1, which would have it first, out of rotation" in run.said, run.output[-4000:]
+    assert "rotation.yml -e back=app1" in run.said, run.output[-4000:]
+    assert slots(fleet) == before
+    assert fleet.hosts["app1"].look("board")["lease"] is None
+
+
 def test_hosts_are_restarted_under_load(fleet: Site, tell: Callable[[str], None]) -> None:
     with load(fleet) as running:
         running.wait_for(answers=40)

@@ -99,11 +99,20 @@ def test_a_release_that_leaks_errors_or_is_slow_or_cannot_be_judged_is_taken_bac
     log = f"/var/log/nginx/{board.app}.access.json"
     board.host.sh(f"mv {log} {log}.away")
     try:
-        impatient = {**HALF, "webapp_analysis_seconds": 1, "webapp_analysis_inconclusive": "pass"}
-        gone = board.fail(board.sources.tree(), **impatient)
+        refused = board.play("deploy", webapp_source=str(board.sources.tree()), **HALF).refused()
     finally:
         board.host.sh(f"mv {log}.away {log}")
-    taken_back(board, gone, live, f"has no log that can be read ({log}: No such file or directory)")
+    assert "could not be judged; nothing was changed" in refused.said, refused.output[-4000:]
+    assert f"has no log that can be read ({log}: No such file or directory)" in refused.said, refused.output[-4000:]
+
+    run = board.start("deploy", webapp_source=str(board.sources.tree()), **HALF, webapp_analysis_inconclusive="wait")
+    until_divided(board, run)
+    board.host.sh(f"mv {log} {log}.away")
+    try:
+        gone = run.wait()
+    finally:
+        board.host.sh(f"mv {log}.away {log}")
+    taken_back(board, gone, live, "has no log that can be read")
     tell(
         f"leaks {leaks.seconds:.1f} s, slow {slow.seconds:.1f} s, gone {gone.seconds:.1f} s: {load.report.last_line()}"
     )

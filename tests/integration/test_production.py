@@ -257,6 +257,7 @@ def test_a_run_goes_on_without_a_host(production: Site, tell: Callable[[str], No
     assert run.code == FAILED_HOSTS, run.output[-6000:]
     assert "the run goes on without app3" in run.said, run.output[-6000:]
     assert "serves its users, but not from app3" in run.said, run.output[-6000:]
+    assert "deploy again, then rotation.yml -e back=app3" in run.said, run.output[-6000:]
     found = {name: production.hosts[name].live(production.app) for name in APPLICATION}
     assert {name: one.release for name, one in found.items() if one and name != "app3"} == dict.fromkeys(
         ("app1", "app2", "worker1"), production.ask("/health").json()["release"]

@@ -109,6 +109,23 @@ def test_missing_data_never_passes(gap: dict[str, Any], said: str, policy: str) 
     assert say(LEAKS, gap, policy=policy)[:2] == ("fail", "stop")
 
 
+@pytest.mark.parametrize(
+    ("given", "decision"),
+    [
+        (info(sample(0), sample(300)), "stop"),
+        (info(sample(1), sample(300)), "go_on"),
+        (info(sample(0), sample(300), probes={"green": sample(1)}), "go_on"),
+        (info(sample(0), sample(300), probes={"green": sample(1, 1)}), "stop"),
+        (info(sample(0), sample(300), probes={"blue": sample(1)}), "stop"),
+    ],
+)
+def test_a_release_that_nobody_has_asked_never_passes(given: dict[str, Any], decision: str) -> None:
+    found = say(given, policy="pass")
+    assert found[1] == decision
+    assert ("the new side has answered no request" in found[2]) == (decision == "stop")
+    assert say(given, policy="pass", final=False)[1] == "look_again"
+
+
 def test_nobody_at_all() -> None:
     assert say(policy="pass") == ("inconclusive", "stop", say()[2])
     assert "no host was asked" in say()[2]

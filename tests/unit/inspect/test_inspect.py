@@ -126,6 +126,7 @@ def test_a_host_that_knows_nothing(tmp_path: Path) -> None:
         "live_needs": [],
         "backups": [],
         "pending": None,
+        "access_log": {"state": "missing", "said": f"{empty.layout.access_log}: No such file or directory"},
     }
     assert empty.look("r1")["wanted"] == {
         "up_to_date": False,
@@ -133,6 +134,16 @@ def test_a_host_that_knows_nothing(tmp_path: Path) -> None:
         "needs": ["release", "config", "slot"],
     }
     assert os.listdir(tmp_path) == []
+
+
+def test_whether_the_log_can_be_read(world: World) -> None:
+    log = Path(world.layout.access_log)
+    log.parent.mkdir(parents=True)
+    log.touch()
+    assert world.look()["access_log"] == {"state": "ok", "said": ""}
+    log.unlink()
+    log.mkdir()
+    assert world.look()["access_log"] == {"state": "unreadable", "said": f"{log}: Is a directory"}
 
 
 def test_after_a_deploy(world: World) -> None:

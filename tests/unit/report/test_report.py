@@ -65,6 +65,16 @@ def test_a_fleet() -> None:
     ]
 
 
+def test_who_is_still_out_of_rotation_is_said() -> None:
+    hosts = {"app1": seen(at="Gate | it answers", why="500"), "app3": lost()}
+    back = "rotation.yml -e back=app3"
+    said = _report.returned(hosts, action="deploy", release="r2", hold=120, next_step="mend it", put_back=back)
+    assert said.splitlines()[-2:] == [
+        "next: mend it",
+        "and: rotation.yml -e back=app3 once that works; until then the edge passes it no requests",
+    ]
+
+
 def test_a_host_that_is_lost_is_the_reason() -> None:
     assert screen(app1=seen(), app2=lost())[2] == "why: app2 cannot be reached any more"
 

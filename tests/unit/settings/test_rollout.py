@@ -56,6 +56,35 @@ def said(values: dict[str, Any], roles: dict[str, list[str]] | None = None) -> l
     return [line[2:] for line in report(problems, hosts=2).splitlines()[1:]] if problems else []
 
 
+@pytest.mark.parametrize(
+    ("web", "settings", "asked"),
+    [
+        (1, {}, False),
+        (1, {"webapp_bake_seconds": 30}, True),
+        (1, {"webapp_canary_steps": [25, 100]}, True),
+        (1, {"webapp_canary_steps": [25, 100], "webapp_canary_analysis": False}, False),
+        (3, {}, True),
+        (3, {"webapp_batches": ["100%"]}, False),
+        (3, {"webapp_canary_analysis": False}, False),
+        (3, {"webapp_canary_analysis": False, "webapp_bake_seconds": 30}, True),
+        (3, {"webapp_runtime": "swarm"}, False),
+        (1, {"webapp_prometheus_url": ""}, True),
+    ],
+)
+def test_a_prometheus_that_nobody_would_ask(web: int, settings: dict[str, Any], asked: bool) -> None:
+    given = {
+        "webapp_batches": DEFAULT,
+        "webapp_canary_steps": [100],
+        "webapp_canary_analysis": True,
+        "webapp_bake_seconds": 0,
+        "webapp_prometheus_url": "http://prometheus:9090",
+        **settings,
+    }
+    found = check_rollout_fleet(given, {f"web{number}": ["web"] for number in range(web)})
+    assert [problem.name for problem in found] == ([] if asked else ["webapp_prometheus_url"])
+    assert all("nobody would ask" in problem.found for problem in found)
+
+
 ENTRY = 'expected a number of web hosts from 1, or a share of them from "1%" to "100%"'
 GROW = "expected batches that grow: each says how many have moved after it"
 

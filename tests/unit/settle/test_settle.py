@@ -123,6 +123,28 @@ def test_the_lease_lives_and_dies_with_the_run(settler: _settle.Settler) -> None
     assert _lease.probe(layout, now=clock.now()) is None
 
 
+def test_the_lease_lasts_as_long_as_the_hosts_are_patient(settler: _settle.Settler) -> None:
+    """A bake looks for an hour; whoever took the lease meanwhile would find a run that looks broken off, and end it."""
+    layout, clock = settler.layout, settler.clock
+    _lease.hold(layout, owner=RUN, reason="deploy", seconds=10, now=clock.now())
+    settler.arm(begun(lease=60), seconds=300)
+    for seconds in (300, 1200):
+        settler.arm(begun(lease=60), seconds=seconds)
+        lease, pending = _lease.probe(layout, now=clock.now()), _transaction.read(layout)
+        assert lease
+        assert pending
+        assert lease.until - clock.now() == pytest.approx(seconds, abs=1)
+        assert pending.until - clock.monotonic() == pytest.approx(seconds, abs=1)
+
+
+def test_nothing_begins_without_the_lease(settler: _settle.Settler) -> None:
+    layout, clock = settler.layout, settler.clock
+    _lease.hold(layout, owner="another", reason="deploy", seconds=10, now=clock.now())
+    with pytest.raises(SlipwayError, match="taken away"):
+        settler.arm(begun(lease=60))
+    assert _transaction.read(layout) is None
+
+
 def test_a_run_whose_lease_was_taken_away_goes_no_further(settler: _settle.Settler) -> None:
     layout, clock = settler.layout, settler.clock
     _lease.hold(layout, owner=RUN, reason="deploy", seconds=10, now=clock.now())

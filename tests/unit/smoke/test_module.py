@@ -75,6 +75,7 @@ def run(tmp_path: Path, port: int, checks: list[dict[str, Any]], *options: str, 
         "webapp_smoke_command_deadline": 20,
         "webapp_smoke_junit": str(tmp_path / "smoke.xml"),
         "__run_release": "r2",
+        "__webapp_answers": "r2",
         **settings,
     }
     inventory = {"all": {"hosts": {"a": local(), "localhost": local()}, "vars": values}}

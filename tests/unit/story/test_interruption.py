@@ -64,6 +64,18 @@ def test_a_run_that_does_more_than_settle_knows_is_left_alone(action: str) -> No
     assert holder.run == ""
 
 
+def test_a_transaction_that_takes_hosts_out_of_rotation_can_still_be_ended() -> None:
+    """It goes on without those that failed; a restart, which takes them out without one, is left alone."""
+    holder = Holder()
+    holder.learn("preflight", {"run": "R"})
+    holder.learn("lease", OURS)
+    for action in ("transaction", "rotation", "transaction", "route"):
+        holder.begin(action)
+        assert holder.run == "R"
+    holder.begin("manage")
+    assert holder.run == ""
+
+
 def test_settle_is_given_what_every_run_with_a_lease_accepts() -> None:
     """It is called with their arguments, and preflight refuses what a playbook does not read."""
     accepts = {}
