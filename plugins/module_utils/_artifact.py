@@ -19,9 +19,9 @@ from typing import Any, Callable
 from ansible_collections.slipway.webapp.plugins.module_utils import _frontend, _source
 from ansible_collections.slipway.webapp.plugins.module_utils._archive import Limits, inspect, pack, sha256_of
 from ansible_collections.slipway.webapp.plugins.module_utils._errors import SlipwayError
+from ansible_collections.slipway.webapp.plugins.module_utils._layout import VERSION_PATTERN
 from ansible_collections.slipway.webapp.plugins.module_utils._mask import without_password
 
-VERSION_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._+-]{0,59}"
 SHA256_PATTERN = r"[0-9a-f]{64}"
 
 Fetch = Callable[[str, str], None]  # (address, path): write what the address answers into the file

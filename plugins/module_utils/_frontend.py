@@ -16,7 +16,7 @@ import os
 import posixpath
 import re
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ansible_collections.slipway.webapp.plugins.module_utils._archive import CHUNK, Limits, members, refused, unpack
@@ -81,16 +81,19 @@ def inspect(path: str, *, limits: Limits) -> list[str]:
 
 def bring(
     front: Frontend, *, archive: str, place: str, limits: Limits, engine: Engine | None, login: tuple[str, str]
-) -> None:
-    """Unpack the front end into the new directory ``place``: from its artifact, or out of its image."""
+) -> Mapping[str, str]:
+    """Unpack the front end into the new directory ``place``: from its artifact, or out of its image, whose labels are
+    the answer.
+    """
     if not front.image:
         unpack(archive, place, limits=limits)
-        return
+        return {}
     if engine is None:
         raise SlipwayError("No engine was given")  # a programming error: the module always gives one
     known = engine.image(front.image) is not None
     if not known:
         engine.pull(front.image, username=login[0], password=login[1])
+    image = engine.image(front.image)
     packed, whole = f"{place}.tar.gz", f"{place}.image"
     with gzip.open(packed, "wb", compresslevel=1) as stream:
         for part in engine.files(front.image, front.path):
@@ -100,6 +103,7 @@ def bring(
     if not known:  # its files are all that is needed of it
         engine.remove(front.image)
     _take_top(whole, place)
+    return image.labels if image else {}
 
 
 def _take_top(whole: str, place: str) -> None:

@@ -241,7 +241,7 @@ class Builder:
 
     def _frontend(self) -> None:
         front, place = self._front, os.path.join(self.root, _frontend.FILES)
-        _frontend.bring(
+        labels = _frontend.bring(
             front,
             archive=self.layout.artifact(front.sha256),
             place=place,
@@ -249,6 +249,8 @@ class Builder:
             engine=self.ports.engine,
             login=self.wish.login,
         )
+        if self.wish.alone:
+            self.wish = self.wish.with_origin(labels)
         files, assets = _frontend.arrange(self.root, hashed=front.hashed)
         for name in (_frontend.FILES, _frontend.ASSETS):
             own(os.path.join(self.root, name), gid=_root_group(), public=True)
