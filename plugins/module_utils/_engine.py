@@ -96,7 +96,8 @@ class HostEngine:
         except docker.errors.ImageNotFound:
             return None
         labels = (found.attrs.get("Config") or {}).get("Labels") or {}
-        return Image(architecture=found.attrs["Architecture"], labels=labels)
+        digests = tuple(str(one) for one in found.attrs.get("RepoDigests") or [])
+        return Image(architecture=found.attrs["Architecture"], labels=labels, digests=digests)
 
     def pull(self, reference: str, *, username: str = "", password: str = "") -> None:
         login = {"username": username, "password": password} if username else None

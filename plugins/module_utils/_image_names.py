@@ -118,15 +118,24 @@ def needed_by(digest: str, *, prefix: str = "") -> tuple[str, ...]:
     return tuple(found)
 
 
-def forget(
-    engine: Engine, names: Sequence[str], reference: str, *, prefix: str = "", check_mode: bool = False
-) -> dict[str, Any]:
-    """Take the names of a build from the engine once the registry has it; not while a release here is this image."""
-    needed = needed_by(reference.partition("@")[2], prefix=prefix)
-    there = [] if needed else [name for name in names if engine.image(name)]
+def forget(engine: Engine, names: Sequence[str], *, prefix: str = "", check_mode: bool = False) -> dict[str, Any]:
+    """Take the names of a build from the engine, but for those of an image that a release on this host is.
+
+    With its last tag an image loses its name by digest too, by which the release knows it. That of a release goes with
+    the release: ``HostEngine.remove`` takes the names of builds along.
+    """
+    there = {name: image for name in names if (image := engine.image(name))}
+    digests = {one.rpartition("@")[2] for image in there.values() for one in image.digests}
+    needed = {digest: needed_by(digest, prefix=prefix) for digest in sorted(digests)}
+    going = [name for name, image in there.items() if not any(needed[one.rpartition("@")[2]] for one in image.digests)]
 
     def take(step: Step) -> None:
         engine.forget([str(step.data["name"])])
 
-    steps = [Step("forget", f"forget the name {name}", {"name": name}) for name in there]
-    return {"changed": bool(steps), "actions": carry_out(steps, take, check_mode=check_mode), "needed_by": list(needed)}
+    steps = [Step("forget", f"forget the name {name}", {"name": name}) for name in going]
+    actions = carry_out(steps, take, check_mode=check_mode)
+    return {
+        "changed": bool(actions),
+        "actions": actions,
+        "needed_by": [one for each in needed.values() for one in each],
+    }

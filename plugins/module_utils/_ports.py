@@ -114,10 +114,11 @@ class Systemd(Protocol):
 
 @dataclass(frozen=True)
 class Image:
-    """An image that the engine has: ``architecture`` as the engine says it, such as amd64."""
+    """An image that the engine has: ``architecture`` as the engine says it, such as amd64; its names by digest."""
 
     architecture: str
     labels: Mapping[str, str] = field(default_factory=dict)
+    digests: tuple[str, ...] = ()
 
 
 class Engine(Protocol):

@@ -86,16 +86,16 @@ def test_a_version_as_a_tag(text: str, tag: str) -> None:
 
 @dataclass
 class Engine:
-    """Has these names, and loses those that it is told to forget."""
+    """Has images by name, each with the names by digest that it has, and loses those that it is told to forget."""
 
-    names: list[str]
+    names: dict[str, tuple[str, ...]]
 
     def image(self, reference: str) -> Image | None:
-        return Image("amd64") if reference in self.names else None
+        return Image("amd64", digests=self.names[reference]) if reference in self.names else None
 
     def forget(self, names: Sequence[str]) -> None:
         for name in names:
-            self.names.remove(name)
+            del self.names[name]
 
     def pull(self, reference: str, *, username: str = "", password: str = "") -> None:
         raise NotImplementedError(reference, username, password)
@@ -110,29 +110,33 @@ class Engine:
 GIVEN = ("r.example/shop:1", "r.example/shop:1-4f")
 
 
+def engine(*digests: str) -> Engine:
+    return Engine({**dict.fromkeys(GIVEN, digests), "r.example/shop:2": (f"r.example/shop@sha256:{'e' * 64}",)})
+
+
 def release(root: Path, app: str, text: str) -> None:
     place = root / "srv" / app / "releases" / "1-abc"
     place.mkdir(parents=True)
     (place / "release.json").write_text(text)
 
 
-def test_the_names_of_a_build_are_forgotten(tmp_path: Path) -> None:
+@pytest.mark.parametrize("digests", [(), (f"r.example/shop@{DIGEST}",)], ids=["refused", "pushed"])
+def test_the_names_of_a_build_are_forgotten(tmp_path: Path, digests: tuple[str, ...]) -> None:
     release(tmp_path, "shop", json.dumps({"image": f"r.example/shop@sha256:{'d' * 64}"}))
     release(tmp_path, "other", json.dumps({"sha256": "c" * 64}))
-    engine = Engine([*GIVEN, "r.example/shop:2"])
-    foretold = names.forget(engine, GIVEN, f"r.example/shop@{DIGEST}", prefix=str(tmp_path), check_mode=True)
-    assert (foretold["changed"], len(engine.names)) == (True, 3)
-    done = names.forget(engine, GIVEN, f"r.example/shop@{DIGEST}", prefix=str(tmp_path))
-    assert done == foretold
-    assert engine.names == ["r.example/shop:2"]
-    again = names.forget(engine, GIVEN, f"r.example/shop@{DIGEST}", prefix=str(tmp_path))
+    there = engine(*digests)
+    foretold = names.forget(there, GIVEN, prefix=str(tmp_path), check_mode=True)
+    assert (foretold["changed"], len(there.names)) == (True, 3)
+    assert names.forget(there, GIVEN, prefix=str(tmp_path)) == foretold
+    assert list(there.names) == ["r.example/shop:2"]
+    again = names.forget(there, GIVEN, prefix=str(tmp_path))
     assert (again["changed"], again["needed_by"]) == (False, [])
 
 
 @pytest.mark.parametrize("text", [json.dumps({"image": f"r.example/shop@{DIGEST}"}), "{", "[1]"])
 def test_they_stay_while_a_release_of_any_application_is_that_image(tmp_path: Path, text: str) -> None:
     release(tmp_path, "preview", text)
-    engine = Engine(list(GIVEN))
-    done = names.forget(engine, GIVEN, f"r.example/shop@{DIGEST}", prefix=str(tmp_path))
+    there = engine(f"mirror.example/shop@{DIGEST}", f"r.example/shop@{DIGEST}")
+    done = names.forget(there, GIVEN, prefix=str(tmp_path))
     assert (done["changed"], done["needed_by"]) == (False, ["preview 1-abc"])
-    assert engine.names == list(GIVEN)
+    assert len(there.names) == 3

@@ -123,7 +123,9 @@ class Images:
         same = [other for other, identity in self.names.items() if identity == self.names[name]]
         tags = [other for other in same if "@" not in other]
         config = {"Labels": self.labels or None}
-        return SimpleNamespace(attrs={"Architecture": "amd64", "RepoTags": tags, "Config": config})
+        digests = [other for other in same if "@" in other]
+        attrs = {"Architecture": "amd64", "RepoTags": tags, "RepoDigests": digests, "Config": config}
+        return SimpleNamespace(attrs=attrs)
 
     def remove(self, name: str, *, noprune: bool) -> None:
         self.removed.append((name, noprune))
@@ -142,7 +144,7 @@ def with_images(images: Images) -> HostEngine:
 def test_what_it_says_of_an_image() -> None:
     found = with_images(Images({IMAGE: "1"})).image(IMAGE)
     assert found is not None
-    assert (found.architecture, found.labels) == ("amd64", {"slipway.webapp": "shop"})
+    assert (found.architecture, found.labels, found.digests) == ("amd64", {"slipway.webapp": "shop"}, (IMAGE,))
     nothing = with_images(Images({IMAGE: "1"}, labels={})).image(IMAGE)
     assert nothing is not None
     assert nothing.labels == {}
