@@ -57,6 +57,14 @@ class Registry:
         """The image that applications are built on."""
         self.host.sh(_IMPORT)
 
+    def pull(self, image: str) -> None:
+        """Bring an image to the host, with a login that does not stay."""
+        self.host.sh(
+            "export DOCKER_CONFIG=$(mktemp -d) && trap 'rm -r $DOCKER_CONFIG' EXIT &&"
+            f" echo '{PASSWORD}' | docker login --username {USER} --password-stdin {self.address} >/dev/null 2>&1 &&"
+            f" docker pull --quiet {image}"
+        )
+
     def stop(self) -> None:
         self.host.sh("systemctl stop docker-registry")
 
