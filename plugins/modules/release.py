@@ -38,11 +38,11 @@ options:
     description: The release's id, as M(slipway.webapp.artifact) returned it.
     type: str
   version:
-    description: The version, to be recorded.
+    description: The version, to be recorded. Of an image what its labels say, where this is empty.
     type: str
     default: ''
   commit:
-    description: The commit that was packed, to be recorded.
+    description: The commit that was packed, to be recorded. Of an image what its labels say, where this is empty.
     type: str
     default: ''
   artifact:
