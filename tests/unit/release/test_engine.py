@@ -108,6 +108,18 @@ def test_an_engine_that_does_not_answer(monkeypatch: pytest.MonkeyPatch, said: s
     assert caught.value.next_step == "systemctl status docker on this host"
 
 
+@pytest.mark.parametrize(("said", "why"), [("context timed out", ""), ("no space left on device", "the disk is full")])
+def test_what_the_engine_says_of_its_own_work(said: str, why: str) -> None:
+    def refuse(_name: str) -> Any:
+        raise docker.errors.APIError(said)
+
+    made = HostEngine()
+    made._found = SimpleNamespace(images=SimpleNamespace(get=refuse))
+    with pytest.raises(SlipwayError) as caught:
+        made.image(IMAGE)
+    assert caught.value.summary == f"The engine cannot look at {IMAGE}" + (f": {why}" if why else "")
+
+
 @dataclass
 class Images:
     """The engine's names of images, each with the id of what it names; the last name takes the image along."""
