@@ -19,9 +19,9 @@ from typing import Any, Callable
 from ansible_collections.slipway.webapp.plugins.module_utils import _frontend, _source
 from ansible_collections.slipway.webapp.plugins.module_utils._archive import Limits, inspect, pack, sha256_of
 from ansible_collections.slipway.webapp.plugins.module_utils._errors import SlipwayError
+from ansible_collections.slipway.webapp.plugins.module_utils._layout import VERSION_PATTERN
 from ansible_collections.slipway.webapp.plugins.module_utils._mask import without_password
 
-VERSION_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._+-]{0,59}"
 SHA256_PATTERN = r"[0-9a-f]{64}"
 
 Fetch = Callable[[str, str], None]  # (address, path): write what the address answers into the file
@@ -54,6 +54,7 @@ class Artifact:
     release: str
     version: str = ""
     commit: str = ""
+    uncommitted: bool = False
     left_out: Mapping[str, str] = field(default_factory=dict)
     migrations: tuple[str, ...] = ()
     image: str = ""
@@ -224,6 +225,7 @@ def _described(wish: Wish, path: str, *, names: Sequence[str], tree: _source.Tre
         release=release_id(sha256=sha256, recipe=wish.recipe, version=wish.version),
         version=wish.version,
         commit=tree.commit if tree else "",
+        uncommitted=tree.uncommitted if tree else False,
         left_out=dict(tree.left_out) if tree else {},
     )
 
@@ -255,6 +257,7 @@ def as_result(artifact: Artifact, *, changed: bool, most: int = 50) -> dict[str,
         "files": artifact.files,
         "version": artifact.version,
         "commit": artifact.commit,
+        "uncommitted": artifact.uncommitted,
         "migrations": list(artifact.migrations),
         "image": artifact.image,
         "release": artifact.release,

@@ -65,7 +65,7 @@ def live_commit(info: Info) -> str:
 
 
 def _migrations(info: Info, about: Mapping[str, Any]) -> dict[str, Any]:
-    """What is pending, if it could be asked; else the files that the live release has not."""
+    """What is pending, if it could be asked; else the files that the live release has not (None: not known)."""
     told = about.get("migrations") or {}
     if not about["migrates"]:
         return {"known": True, "why": "", "pending": [], "candidates": [], "unsafe": []}
@@ -79,6 +79,8 @@ def _migrations(info: Info, about: Mapping[str, Any]) -> dict[str, Any]:
         why = f"they could not be asked: {str(told.get('msg') or '').strip().splitlines()[0]}"
     else:
         why = "the release is not on the primary yet; only there it can be asked"
+    if about["artifact"].get("image"):  # its files are in a registry, nobody has seen them here
+        return {"known": False, "why": why, "pending": [], "candidates": None, "unsafe": []}
     marker = f"/releases/{live}/code/"
     there = migration_files(path.partition(marker)[2] for path in about.get("live_files") or [])
     new = sorted(set(about["artifact"].get("migrations") or []) - set(there))
@@ -182,9 +184,11 @@ def _commit_lines(commits: Mapping[str, Any]) -> list[str]:
 def _migration_lines(migrations: Mapping[str, Any]) -> list[str]:
     if migrations["known"]:
         return [_migration_line(one, migrations["unsafe"]) for one in migrations["pending"]] or ["none"]
+    lines = [f"NOT KNOWN: {migrations['why']}"]
+    if migrations["candidates"] is None:
+        return lines
     shown = migrations["candidates"][:FILES]
     rest = len(migrations["candidates"]) - len(shown)
-    lines = [f"NOT KNOWN: {migrations['why']}"]
     lines += (
         ["files of it that the live release has not:"]
         if shown

@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ansible_collections.slipway.webapp.plugins.module_utils._errors import SlipwayError
+from ansible_collections.slipway.webapp.plugins.module_utils._image_names import OUR_LABEL, familiar
 from ansible_collections.slipway.webapp.plugins.module_utils._ports import Image
 
 try:
@@ -22,26 +24,38 @@ except ImportError as missing:
 
 _IN_USE = 409  # the engine's answer when a container still needs the image: the next run removes it
 _TIMEOUT = 600  # seconds for one answer; a pull answers all the time
-# What registries and the engine say, and what it means to people: the first that is found counts.
+# What is said of any of its work, and what that means to people.
+_FULL = (
+    r"no space left",
+    "the disk is full",
+    "make room on this host (docker system df), then run the same command again",
+)
+# What registries, and the engine on their behalf, say of a pull: the first that is found counts.
 _REASONS = (
-    ("no space left", "the disk is full", "make room on this host (docker system df), then run the same command again"),
+    _FULL,
     (
-        ("unauthorized", "denied", "no basic auth credentials", "authentication required"),
+        r"no matching manifest|no match for platform",
+        "it was built for other machines",
+        "build it on a host like this one (webapp_image_host), or for both kinds of machines",
+    ),
+    (
+        # "permission denied" is about a file of this host, "denied" alone is a registry's.
+        r"unauthorized|(?<!permission )denied|no basic auth credentials|authentication required",
         "the registry did not accept the login",
         "correct webapp_registry_username and webapp_registry_password",
     ),
     (
-        ("manifest unknown", "not found", "name unknown"),
+        r"manifest unknown|not found|name unknown",
         "the registry has no such image",
         "build and push it (build.yml), or correct the digest in webapp_source",
     ),
     (
-        ("x509", "certificate"),
+        r"x509|certificate",
         "the registry's certificate is not trusted",
         "give its CA in docker_host_registries, then run provision.yml",
     ),
     (
-        ("no such host", "connection refused", "timeout", "timed out", "unreachable", "no route", "i/o", "eof"),
+        r"no such host|connection refused|timeout|timed out|unreachable|no route|\beof\b",
         "the registry does not answer",
         "see whether it is up and reachable from this host",
     ),
@@ -82,19 +96,21 @@ class HostEngine:
                 found = client.images.get(reference)
         except docker.errors.ImageNotFound:
             return None
-        return Image(architecture=found.attrs["Architecture"])
+        labels = (found.attrs.get("Config") or {}).get("Labels") or {}
+        digests = tuple(str(one) for one in found.attrs.get("RepoDigests") or [])
+        return Image(architecture=found.attrs["Architecture"], labels=labels, digests=digests)
 
     def pull(self, reference: str, *, username: str = "", password: str = "") -> None:
         login = {"username": username, "password": password} if username else None
         client, summary = self._client, f"{reference} could not be pulled"
         try:
-            with _explained(summary):
+            with _explained(summary, _REASONS):
                 # What fails once the first layer has begun is said in the stream, under a status that is good.
                 for event in client.api.pull(reference, stream=True, decode=True, auth_config=login):
                     if event.get("error"):
-                        raise _reason(summary, str(event["error"]))
+                        raise _reason(summary, str(event["error"]), _REASONS)
         except docker.errors.ImageNotFound as error:
-            raise _reason(summary, str(error.explanation or error)) from error
+            raise _reason(summary, str(error.explanation or error), _REASONS) from error
 
     def files(self, reference: str, path: str) -> Iterator[bytes]:
         client = self._client
@@ -114,29 +130,51 @@ class HostEngine:
                 container.remove(force=True)
 
     def remove(self, reference: str) -> None:
+        with contextlib.suppress(docker.errors.ImageNotFound):
+            for name in (*self._built_names(reference), reference):
+                self._remove_name(name)
+
+    def forget(self, names: Sequence[str]) -> None:
+        for name in names:
+            # What it was built on top of stays, as an engine without BuildKit has no other cache.
+            with contextlib.suppress(docker.errors.ImageNotFound):
+                self._remove_name(name, keep_parents=True)
+
+    def _built_names(self, reference: str) -> list[str]:
+        """What a build on this host has called the image beside its digest; each of these names would keep it."""
         client = self._client
-        with contextlib.suppress(docker.errors.ImageNotFound), _explained(f"{reference} could not be removed"):
+        with _explained(f"The engine cannot look at {reference}"):
+            found = client.images.get(reference).attrs
+        labels = (found.get("Config") or {}).get("Labels") or {}
+        repository = familiar(reference.partition("@")[0])
+        tags = [str(tag) for tag in found.get("RepoTags") or []] if OUR_LABEL in labels else []
+        return [tag for tag in tags if familiar(tag.rpartition(":")[0]) == repository]
+
+    def _remove_name(self, name: str, *, keep_parents: bool = False) -> None:
+        client = self._client
+        with _explained(f"{name} could not be removed"):
             try:
-                client.images.remove(reference)
+                client.images.remove(name, noprune=keep_parents)
             except docker.errors.APIError as error:
                 if error.status_code != _IN_USE:
                     raise
 
 
 @contextlib.contextmanager
-def _explained(summary: str) -> Iterator[None]:
-    """The engine's errors in words, but for what it does not have."""
+def _explained(summary: str, reasons: Sequence[tuple[str, str, str]] = (_FULL,)) -> Iterator[None]:
+    """The engine's errors in words, but for what it does not have. ``reasons`` are those of its answers."""
     try:
         yield
     except docker.errors.ImageNotFound:
         raise
-    except (docker.errors.DockerException, OSError) as error:
-        raise _reason(summary, str(getattr(error, "explanation", "") or error)) from error
+    except docker.errors.APIError as error:
+        raise _reason(summary, str(error.explanation or error), reasons) from error
+    except (docker.errors.DockerException, OSError) as error:  # it did not answer: no word of a registry
+        raise _reason(summary, str(error)) from error
 
 
-def _reason(summary: str, said: str) -> SlipwayError:
-    lower = said.lower()
-    for words, why, advice in _REASONS:
-        if any(word in lower for word in ([words] if isinstance(words, str) else words)):
+def _reason(summary: str, said: str, reasons: Sequence[tuple[str, str, str]] = (_FULL,)) -> SlipwayError:
+    for pattern, why, advice in reasons:
+        if re.search(pattern, said, re.IGNORECASE):
             return SlipwayError(f"{summary}: {why}", found=said.strip(), next_step=advice)
     return SlipwayError(summary, found=said.strip(), next_step="systemctl status docker on this host")

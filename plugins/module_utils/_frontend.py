@@ -16,7 +16,7 @@ import os
 import posixpath
 import re
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Callable
 
@@ -89,20 +89,22 @@ def bring(
     engine: Engine | None,
     login: tuple[str, str],
     note: Callable[[str], None],
-) -> None:
-    """Unpack the front end into the new directory ``place``: from its artifact, or out of its image.
+) -> Mapping[str, str]:
+    """Unpack the front end into the new directory ``place``: from its artifact, or out of its image,
+    whose labels are the answer.
 
     ``note`` is told of an image that is about to be pulled: it has to go again, also when this ends in the middle.
     """
     if not front.image:
         unpack(archive, place, limits=limits)
-        return
+        return {}
     if engine is None:
         raise SlipwayError("No engine was given")  # a programming error: the module always gives one
     known = engine.image(front.image) is not None
     if not known:
         note(front.image)
         engine.pull(front.image, username=login[0], password=login[1])
+    image = engine.image(front.image)
     packed, whole = f"{place}.tar.gz", f"{place}.image"
     with gzip.open(packed, "wb", compresslevel=1) as stream:
         for part in engine.files(front.image, front.path):
@@ -112,6 +114,7 @@ def bring(
     if not known:  # its files are all that is needed of it
         engine.remove(front.image)
     _take_top(whole, place)
+    return image.labels if image else {}
 
 
 def _take_top(whole: str, place: str) -> None:

@@ -18,6 +18,7 @@ PREVIEW = "preview"  # beside the buckets: a link to the directory of the slot t
 
 # 24, because a user of Linux has 32 at most, and one of ours is called NAME_scratch.
 NAME_PATTERN = r"[a-z][a-z0-9-]{0,23}"
+VERSION_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._+-]{0,59}"
 RELEASE_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}"
 CONFIG_PATTERN = r"[0-9a-f]{12}"
 

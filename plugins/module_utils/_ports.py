@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 
@@ -114,9 +114,11 @@ class Systemd(Protocol):
 
 @dataclass(frozen=True)
 class Image:
-    """An image that the engine has: ``architecture`` as the engine says it, such as amd64."""
+    """An image that the engine has: ``architecture`` as the engine says it, such as amd64; its names by digest."""
 
     architecture: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+    digests: tuple[str, ...] = ()
 
 
 class Engine(Protocol):
@@ -132,7 +134,10 @@ class Engine(Protocol):
         """A directory of the image, as the bytes of a tar archive. Nothing of the image runs."""
 
     def remove(self, reference: str) -> None:
-        """Give its room back, unless a container still uses it."""
+        """Give its room back, with the names that a build here gave it, unless a container still uses it."""
+
+    def forget(self, names: Sequence[str]) -> None:
+        """Take names away, and each image that has none left, unless a container still uses it."""
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ansible_collections.slipway.webapp.plugins.module_utils import _static
 from ansible_collections.slipway.webapp.plugins.module_utils._archive import Limits, sha256_of
 from ansible_collections.slipway.webapp.plugins.module_utils._errors import SlipwayError
 from ansible_collections.slipway.webapp.plugins.module_utils._frontend import ASSETS, Frontend
+from ansible_collections.slipway.webapp.plugins.module_utils._image_names import origin
 from ansible_collections.slipway.webapp.plugins.module_utils._installed import Installed, assigned, read_installed
 from ansible_collections.slipway.webapp.plugins.module_utils._layout import Layout
 from ansible_collections.slipway.webapp.plugins.module_utils._plan import Step
@@ -63,6 +64,11 @@ class Wish:
     def packed_frontend(self) -> Frontend | None:
         """The front end, where it is an artifact."""
         return self.frontend if self.frontend and not self.frontend.image else None
+
+    def with_origin(self, labels: Mapping[str, str]) -> Wish:
+        """The same, with the version and the commit that an image says of itself where nobody has given one."""
+        version, commit = origin(labels)
+        return replace(self, version=self.version or version, commit=self.commit or commit)
 
 
 @dataclass(frozen=True)

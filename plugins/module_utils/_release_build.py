@@ -241,7 +241,7 @@ class Builder:
 
     def _frontend(self) -> None:
         front, place = self._front, os.path.join(self.root, _frontend.FILES)
-        _frontend.bring(
+        labels = _frontend.bring(
             front,
             archive=self.layout.artifact(front.sha256),
             place=place,
@@ -250,6 +250,8 @@ class Builder:
             login=self.wish.login,
             note=lambda image: _pulled.note(self.layout, [image]),
         )
+        if self.wish.alone:
+            self.wish = self.wish.with_origin(labels)
         files, assets = _frontend.arrange(self.root, hashed=front.hashed)
         for name in (_frontend.FILES, _frontend.ASSETS):
             own(os.path.join(self.root, name), gid=_root_group(), public=True)

@@ -47,6 +47,7 @@ class ImageBuilder(Builder):
                 expected=ours,
                 next_step=f"build it for {ours}",
             )
+        self.wish = self.wish.with_origin(image.labels)
         self._make_partial()
 
     def _python(self, words: Iterable[str], *, environment: dict[str, str]) -> Completed:

@@ -83,11 +83,15 @@ def _is_bare(path: str) -> bool:
 
 @dataclass(frozen=True)
 class Tree:
-    """What will be packed, and what was left out (name -> the rule that left it out)."""
+    """What will be packed, and what was left out (name -> the rule that left it out).
+
+    ``uncommitted``: it is not, or not all of it, what ``commit`` holds.
+    """
 
     entries: tuple[Entry, ...]
     left_out: Mapping[str, str] = field(default_factory=dict)
     commit: str = ""
+    uncommitted: bool = False
 
 
 def _rule_for(name: str, rules: Sequence[str]) -> str:
@@ -181,7 +185,14 @@ def directory_tree(git: Git, root: str, *, exclude: Sequence[str]) -> Tree:
     rules = {**dict.fromkeys(tracked, tuple(exclude)), **dict.fromkeys(others, (*exclude, *DEFAULT_EXCLUDES))}
     entries = [entry for name in sorted(rules) if name for entry in _listed(root, name, rules[name], left_out)]
     head = git.run("rev-parse", "--verify", "--quiet", "HEAD", cwd=root)
-    return Tree(entries=tuple(entries), left_out=left_out, commit=head.stdout.strip() if head.ok else "")
+    changed = git.need("status", "--porcelain", "--untracked-files=no", "--", ".", cwd=root).strip()
+    added = {entry.name for entry in entries} - set(tracked)
+    return Tree(
+        entries=tuple(entries),
+        left_out=left_out,
+        commit=head.stdout.strip() if head.ok else "",
+        uncommitted=bool(changed or added),
+    )
 
 
 def _in_work_tree(root: str) -> bool:

@@ -153,6 +153,11 @@ commit:
     repository.
   type: str
   returned: success
+uncommitted:
+  description: Whether the work tree has changes or files that the commit does not hold, so that it does not tell what
+    was packed.
+  type: bool
+  returned: success
 migrations:
   description: The files in it that look like migrations of Django or Alembic.
   type: list

@@ -39,11 +39,11 @@ options:
     description: The release's id, as M(slipway.webapp.artifact) returned it.
     type: str
   version:
-    description: The version, to be recorded.
+    description: The version, to be recorded. Of an image what its labels say, where this is empty.
     type: str
     default: ''
   commit:
-    description: The commit that was packed, to be recorded.
+    description: The commit that was packed, to be recorded. Of an image what its labels say, where this is empty.
     type: str
     default: ''
   artifact:
@@ -333,11 +333,6 @@ def spec() -> dict[str, Any]:
     }
 
 
-def owner_of(app: str) -> Owner:
-    uid, gid = ids_of(app)
-    return Owner(name=app, uid=uid, gid=gid)
-
-
 def frontend_of(given: dict[str, Any]) -> Frontend | None:
     if not given["frontend_sha256"]:
         return None
@@ -385,7 +380,8 @@ def run(module: AnsibleModule) -> dict[str, Any]:
         return states.pruned(layout, retain=given["retain"], keep=given["keep"], engine=HostEngine(), **common)
     if given["state"] == "absent":
         return states.absent(layout, given["release"], **common)
-    ports = Ports(runner=HostRunner(module), clock=HostClock(), owner=owner_of(given["app"]), engine=HostEngine())
+    owner = Owner(given["app"], *ids_of(given["app"]))
+    ports = Ports(runner=HostRunner(module), clock=HostClock(), owner=owner, engine=HostEngine())
     with _lease.kept(layout, owner="" if module.check_mode else given["run"]):
         return states.present(layout, wish_of(given), ports, check_mode=module.check_mode)
 

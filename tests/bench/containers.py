@@ -38,6 +38,7 @@ _FORGET = """
 sudo sh -c 'for image in $(docker images --quiet --no-trunc {repository} | sort -u); do
   docker image rm --force $image
 done
+docker image prune --force # what they were built on top of, without BuildKit
 docker builder prune --all --force' >/dev/null 2>&1 || true
 """
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import time
@@ -86,8 +87,45 @@ def test_its_processes_are_containers_without_rights_and_without_secrets(crate: 
         assert "no-new-privileges" in host["SecurityOpt"], name
         assert told["Config"]["User"].split(":")[0] not in ("", "0", "root"), name
         assert secret not in json.dumps(told), name
-    code, _output = crate.host.try_sh(f"grep -rl '{PASSWORD}' /root/.docker /home /etc/{APP} /srv/{APP} 2>/dev/null")
-    assert code != 0, "the registry's password stayed on the host"
+    assert logins(crate) == [], "the registry's password stayed on the host"
+
+
+PLACES = f"/root/.docker /home /etc/{APP} /srv/{APP} /run /tmp /var/tmp"
+
+
+def logins(site: Site, places: str = PLACES) -> list[str]:
+    """The files on the host that hold the registry's password, as it is or as Docker's client writes it."""
+    written = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+    return site.host.try_sh(f"grep -rlF -e '{PASSWORD}' -e '{written}' {places} 2>/dev/null")[1].split()
+
+
+def test_a_login_does_not_outlive_the_build_after_one_that_was_killed(crate: Site) -> None:
+    tree = crate.sources.tree(release=1)
+    killed = crate.start("build", webapp_image_source=str(tree))
+    began = time.monotonic()
+    try:
+        while not logins(crate, "/run"):
+            assert time.monotonic() - began < 120
+            time.sleep(0.05)
+    finally:
+        killed.kill()
+    killed.wait()
+    assert logins(crate, "/run"), "it was tidied up by somebody: the test proves nothing"
+    assert logins(crate, "/tmp /var/tmp") == [], "it would survive a loss of power"
+    build(crate, tree)
+    assert logins(crate, "/run") == []
+
+
+def test_an_image_is_built_on_a_private_one(crate: Site, images: list[str]) -> None:
+    """On one in the registry that wants a login, which the host has no longer."""
+    tree = crate.sources.tree(release=1)
+    base = images[1]
+    crate.host.sh(f"docker image rm --force {base} >/dev/null 2>&1 || true")
+    drop_cache(crate)
+    (tree / "Dockerfile").write_text(f"FROM {base}\nCOPY . /app\n")
+    image = build(crate, tree)
+    assert image != base
+    assert not has(crate, image)
 
 
 def test_visitors_notice_neither_redeploy_nor_rollback(
@@ -114,24 +152,40 @@ def test_a_deploy_of_what_is_live_changes_nothing(crate: Site, images: list[str]
     assert deploy(crate, images[0]).ended(0).changed == 0
 
 
-def forget(site: Site, *images: str) -> None:
-    """Take images from the host, so that they have to be pulled; what was only built here goes with them."""
-    for image in images:
-        name = site.host.sh(f"docker image inspect --format '{{{{.Id}}}}' {image}").strip()
-        site.host.sh(f"docker image rm --force {name}")
-    site.host.sh("docker builder prune --all --force >/dev/null 2>&1 || true")
+# Without force, so that the engine keeps what a container or another image needs. An image of a release has a name.
+DROP = """
+for image in $(docker image ls --all --quiet --no-trunc | sort -u); do
+    names=$(docker image inspect --format '{{len .RepoTags}} {{len .RepoDigests}}' $image 2>/dev/null)
+    test "$names" != '0 0' || docker image rm $image >/dev/null 2>&1
+done
+docker builder prune --all --force >/dev/null 2>&1 || true
+"""
+
+
+def drop_cache(site: Site) -> None:
+    """Take away what builds would find again, so that all layers of their images have to be pulled."""
+    site.host.sh(DROP)
 
 
 def has(site: Site, image: str) -> bool:
     return site.host.try_sh(f"docker image inspect {image}")[0] == 0
 
 
+def tags(site: Site) -> set[str]:
+    """The tags that the engine has in the application's repository."""
+    found = site.host.sh(f"docker image ls --format '{{{{.Tag}}}}' {ADDRESS}/{APP}").split()
+    return set(found) - {"<none>"}
+
+
 @pytest.fixture(scope="module")
 def further(crate: Site, images: list[str]) -> list[str]:
-    """Three more releases, whose images only the registry has."""
+    """Three more releases, whose images only the registry has: a build leaves none where it was made."""
     assert images
-    found = [build(crate, crate.sources.tree(release=2)) for _number in range(3)]
-    forget(crate, *found)
+    before = tags(crate)
+    found = [build(crate, crate.sources.tree(release=2), webapp_version=f"2.{number}+test") for number in range(3)]
+    assert [has(crate, image) for image in found] == [False, False, False]
+    assert tags(crate) <= before
+    drop_cache(crate)
     return found
 
 
@@ -345,10 +399,14 @@ def test_the_engine_is_stopped_in_the_middle(
 
 
 def test_images_that_nobody_needs_are_removed(crate: Site, further: list[str]) -> None:
-    for image in further:
+    deploy(crate, further[0], webapp_retain=1).ended(0)
+    # As a build of a release that is here leaves it.
+    crate.host.sh(f"docker tag {further[0]} {ADDRESS}/{APP}:again")
+    for image in further[1:]:
         deploy(crate, image, webapp_retain=1).ended(0)
     live = crate.live()
     assert [has(crate, image) for image in further] == [False, True, True]
+    assert "again" not in tags(crate)
     assert containers(crate)[f"{APP}-web-{live.slot}"]["Config"]["Image"] == further[2]
     crate.play("rollback").ended(0)
     assert containers(crate)[f"{APP}-web-{crate.live().slot}"]["Config"]["Image"] == further[1]

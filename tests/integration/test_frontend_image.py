@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import time
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,9 @@ def sheet(staging_site: MakeSite) -> Site:
     site.play("provision").ended(0)
     registry = Registry(site.host)
     registry.set_up()
-    site.host.sh("DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends nodejs npm >/dev/null")
+    site.host.sh(
+        "DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends nodejs npm curl >/dev/null"
+    )
     site.host.sh(f"docker image rm --force {BASE} >/dev/null 2>&1 || true")
     registry.make_base()
     return site
@@ -111,13 +114,21 @@ def test_its_files_are_deployed(sheet: Site, images: list[str]) -> None:
 
 
 def test_the_image_by_itself(sheet: Site, images: list[str]) -> None:
-    """Nobody is root in it, Node is not in it, and it sends the same headers."""
-    sheet.host.sh(f"docker run --detach --name sheet --network host --read-only --tmpfs /tmp {images[1]}")
+    """Nobody is root in it, Node is not in it, it is well, and it sends the same headers."""
+    Registry(sheet.host).pull(images[1])
+    words = "--detach --name sheet --network host --read-only --tmpfs /tmp --health-interval 1s"
+    sheet.host.sh(f"docker run {words} {images[1]}")
     try:
         told: dict[str, Any] = json.loads(sheet.host.sh("docker inspect sheet"))[0]
         assert told["Config"]["User"] == "65534:65534"
         assert told["Config"]["Labels"]["org.opencontainers.image.title"] == "sheet"
         assert sheet.host.try_sh("docker exec sheet ls /app")[0] != 0
+        began = time.monotonic()
+        while sheet.host.sh("docker inspect --format '{{.State.Health.Status}}' sheet").strip() != "healthy":
+            assert time.monotonic() - began < 60, sheet.host.sh(
+                "docker inspect --format '{{json .State.Health}}' sheet"
+            )
+            time.sleep(0.5)
         part = parts(2)[0]
         seen = {
             path: sheet.host.sh(f"python3 -c {shlex.quote(ASK)} {path}").strip()

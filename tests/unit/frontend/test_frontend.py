@@ -9,7 +9,7 @@ import io
 import os
 import stat
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -99,7 +99,7 @@ class Engine:
 
     def image(self, reference: str) -> Image | None:
         del reference
-        return Image("any") if self.known else None
+        return Image("any", {"org.opencontainers.image.revision": "4f" * 20}) if self.known else None
 
     def pull(self, reference: str, *, username: str = "", password: str = "") -> None:
         del reference, username, password
@@ -108,6 +108,9 @@ class Engine:
     def remove(self, reference: str) -> None:
         del reference
         self.known = False
+
+    def forget(self, names: Sequence[str]) -> None:
+        raise NotImplementedError(names)
 
     def files(self, reference: str, path: str) -> Iterator[bytes]:
         del reference, path
@@ -290,6 +293,10 @@ def test_out_of_an_image(site: Site, top: str) -> None:
     assert (site.release(wish) / "frontend/index.html").read_text() == editions.files(1)["index.html"]
     assert site.kept() == parts(1)
     assert sorted(os.listdir(site.release(wish))) == ["assets", "frontend", "release.json", "static"]
+    there = _installed.read_installed(site.host.layout, wish.release)
+    assert there is not None
+    assert there.record is not None
+    assert there.record.commit == "4f" * 20
     assert not site.engine.known, "its files are all that is needed of it"
 
 

@@ -169,6 +169,15 @@ def test_what_is_not_known_is_not_taken_for_nothing(
     assert ("if a migration is pending" in text) is not known
 
 
+def test_of_an_image_nobody_has_seen_the_files() -> None:
+    image = {**ABOUT["artifact"], "image": f"r.example/shop@sha256:{'d' * 64}", "migrations": []}
+    found = plan(migrations={}, artifact=image)
+    assert found["migrations"]["candidates"] is None
+    lines = [line for line in plan_table(found).splitlines() if "migration" in line]
+    assert lines[0].startswith("migrations   NOT KNOWN: the release is not on the primary yet")
+    assert not any("live release has not" in line for line in lines)
+
+
 def test_in_check_mode_a_release_that_is_there_is_asked() -> None:
     found = plan({"app1": info(staged=True)}, check_mode=True)
     assert found["migrations"]["known"] is True

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from ansible_collections.slipway.webapp.plugins.module_utils._release_image impo
 from tests.unit.fakes import Crash
 from tests.unit.release.fakes import SECRET, Host
 
+COMMIT = "4f" * 20
 OURS = ARCHITECTURES.get(platform.machine(), platform.machine())
 
 
@@ -60,6 +61,9 @@ class FakeEngine:
             raise Crash
         if reference not in self.used:
             del self.images[reference]
+
+    def forget(self, names: Sequence[str]) -> None:
+        raise NotImplementedError(names)
 
 
 @pytest.fixture
@@ -99,6 +103,27 @@ def test_from_nothing(host: Host, engine: FakeEngine) -> None:
     assert engine.logins == [("ci", "planted")]
     assert os.listdir(host.layout.static) == ["app.111.css"]
     assert sorted(os.listdir(there.path)) == ["release.json", "static"]
+
+
+@pytest.mark.parametrize(
+    ("labels", "given", "version", "commit"),
+    [
+        ({"revision": COMMIT, "version": "1.4"}, {}, "1.4", COMMIT),
+        ({"revision": COMMIT, "version": "1.4"}, {"version": "2"}, "2", COMMIT),
+        ({"revision": "main", "version": "1.4\x1b[2J"}, {}, "", ""),
+        # Ubuntu says this of itself, and whatever is built on it takes it over.
+        ({"version": "24.04"}, {}, "", ""),
+        ({"version": "1.4", "revision": "", "": "shop"}, {}, "1.4", ""),
+        ({}, {}, "", ""),
+    ],
+)
+def test_what_an_image_says_of_its_origin_is_recorded(
+    host: Host, engine: FakeEngine, labels: dict[str, str], given: dict[str, str], version: str, commit: str
+) -> None:
+    named = {f"org.opencontainers.image.{name}" if name else "slipway.webapp": text for name, text in labels.items()}
+    engine.registry[reference("a")] = Image(OURS, named)
+    result = present(host, engine, wish(**given))
+    assert (result["release"]["version"], result["release"]["commit"]) == (version, commit)
 
 
 def test_its_code_runs_in_a_container_of_it(host: Host, engine: FakeEngine) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -152,6 +152,28 @@ def test_a_work_tree_gives_what_git_knows(repository: Path) -> None:
     assert names(tree) == [".gitignore", "app/new.py", "manage.py", "untracked.py"]
     assert tree.left_out[".env"] == ".env"
     assert tree.commit == git(repository, "rev-parse", "HEAD")
+
+
+@pytest.mark.parametrize(
+    ("change", "uncommitted"),
+    [
+        (lambda _root: None, False),
+        (lambda root: plant(root, "ignored", ".env", "app/__pycache__/x.pyc"), False),
+        (lambda root: plant(root, "manage.py").joinpath("manage.py").write_text("changed"), True),
+        (lambda root: (root / "app/new.py").unlink(), True),
+        (lambda root: plant(root, "untracked.py"), True),
+        (lambda root: (plant(root, "staged.py"), git(root, "add", ".")), True),
+    ],
+    ids=["nothing", "what is not packed", "changed", "deleted", "untracked", "staged"],
+)
+def test_a_tree_that_no_commit_holds(
+    tmp_path: Path, repository: Path, change: Callable[[Path], object], uncommitted: bool
+) -> None:
+    change(repository)
+    wish = Wish(source=str(repository), destination=str(tmp_path / "out"))
+    artifact, changed = obtain(wish, git=GIT, fetch=no_fetch)
+    assert artifact.uncommitted is uncommitted
+    assert _artifact.as_result(artifact, changed=changed)["uncommitted"] is uncommitted
 
 
 def test_a_tracked_env_file_is_somebodys_decision(repository: Path) -> None:

@@ -44,7 +44,10 @@ TABLE: dict[str, tuple[list[Any], list[Any]]] = {
     "webapp_worker_concurrency": ([0, 257], [1]),
     "webapp_stop_seconds": ([0], [1, 60]),
     "webapp_worker_drain_seconds": ([0, 86401], [1, 300]),
-    "webapp_image_repository": (["shop", "r.example/Shop", "r.example/shop:1"], ["", "r.example:5000/a/shop"]),
+    "webapp_image_repository": (
+        ["shop", "r.example/Shop", "r.example/shop:1"],
+        ["", "r.example:5000/a/shop", "acme/shop"],
+    ),
     "webapp_image_dockerfile": (["../Dockerfile", "/Dockerfile"], ["Dockerfile", "deploy/Dockerfile"]),
     "webapp_container_network": (["", "a b", "-x"], ["host", "shop_net"]),
     "webapp_container_memory": (["1", "g", "0g", "1.5g"], ["", "512m", "2g"]),
