@@ -268,6 +268,8 @@ FAULTS = (
         what="Redis is stopped, and started later",
         inject=_on("db1", "systemctl stop redis-server", public=True),
         heal=_on("db1", "systemctl start redis-server", public=True),
+        excuse="who stores a note has its words counted by the queue, and the example answers 500 without one",
+        excused_seconds=None,
     ),
     Fault(
         name="engine_down",
