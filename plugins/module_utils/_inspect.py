@@ -174,6 +174,11 @@ def _recorded(entries: Sequence[_ledger.Entry], releases: Sequence[Installed]) -
     }
 
 
+def _machine(layout: Layout) -> dict[str, Any]:
+    """What the host itself has."""
+    return {"disk": _disk(layout.home), "python": platform.python_version()}
+
+
 def inspect(
     layout: Layout,
     *,
@@ -208,8 +213,7 @@ def inspect(
         **_recorded(entries, releases),
         "pending": read_json(layout.pending),
         "access_log": _access_log.state_of(layout.access_log),
-        "disk": _disk(layout.home),
-        "python": platform.python_version(),
+        **_machine(layout),
     }
     info.update(_services(stack, info["live"]))
     release = info["live"]["release"] if info["live"] else ""
