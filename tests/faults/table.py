@@ -79,19 +79,23 @@ def ordered(cells: Iterable[Cell]) -> list[Cell]:
     return sorted(cells, key=lambda cell: (fault.get(cell.fault, len(fault)), step.get(cell.step, len(step))))
 
 
-def section(cells: Iterable[Cell]) -> str:
+def section(cells: Iterable[Cell], runtime: str) -> str:
     """The table of one runtime."""
     known = ordered(cells)
+    there_are = sum(fault.fits(step, runtime) for step in steps.STEPS for fault in faults.FAULTS)
     notes = [
-        f"- {cell.step.replace('_', ' ')}, {cell.fault.replace('_', ' ')}: {cell.note}" for cell in known if cell.note
+        f"- {cell.step.replace('_', ' ')}, {cell.fault.replace('_', ' ')}: {cell.note}"
+        for cell in known
+        if cell.note and not cell.good
     ]
-    parts = [summary(known), "\n".join([HEAD, *map(row, known)])]
+    counted = f"Counted so far: {len(known)} of {there_are} cells." if len(known) < there_are else ""
+    parts = [f"{summary(known)} {counted}".rstrip(), "\n".join([HEAD, *map(row, known)])]
     return "\n\n".join([*parts, "\n".join(notes)] if notes else parts)
 
 
 def markdown(found: Mapping[str, Sequence[Cell]]) -> str:
     """All that stands between the two lines, from the cells of each runtime."""
-    tables = [f"## {TITLES[runtime]}\n\n{section(cells)}" for runtime, cells in found.items() if cells]
+    tables = [f"## {TITLES[runtime]}\n\n{section(cells, runtime)}" for runtime, cells in found.items() if cells]
     return "\n\n".join([*tables, "## The faults\n\n" + "\n".join(legend())])
 
 
