@@ -32,6 +32,7 @@ TIMERS: dict[str, Any] = {
     "webapp_lease_wait": 150,
     "webapp_batches": [1, "100%"],
     "webapp_smoke_checks": [{"name": "the page", "path": "/", "deadline": 20}],
+    "webapp_smoke_deadline": 25,
 }
 
 # What a migration of such a name does: before the release goes live, or when the old one has gone.
