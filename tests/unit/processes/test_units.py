@@ -90,6 +90,7 @@ def test_web(server: str, module: str) -> None:
     assert f"python -m {module} " in start
     assert LAYOUT.socket("%i") in start
     assert value(lines, "TimeoutStopSec") == "65", "the server's own patience ends first"
+    assert value(lines, "Before") == "nginx.service", "requests come before they can be answered"
     assert value(lines, "ReadWritePaths") == f"{LAYOUT.shared} /run/shop/%i"
 
 
