@@ -33,7 +33,7 @@ def docker_config(text: str, repository: str, login: bool) -> str:
 
 
 class FilterModule:
-    """Three of them."""
+    """The names, and what the client reads."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         return {

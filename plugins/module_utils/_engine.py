@@ -10,8 +10,9 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from ansible_collections.slipway.webapp.plugins.module_utils._container import LABEL
 from ansible_collections.slipway.webapp.plugins.module_utils._errors import SlipwayError
-from ansible_collections.slipway.webapp.plugins.module_utils._image_names import OUR_LABEL, familiar
+from ansible_collections.slipway.webapp.plugins.module_utils._image_names import familiar
 from ansible_collections.slipway.webapp.plugins.module_utils._ports import Image
 
 try:
@@ -147,7 +148,7 @@ class HostEngine:
             found = client.images.get(reference).attrs
         labels = (found.get("Config") or {}).get("Labels") or {}
         repository = familiar(reference.partition("@")[0])
-        tags = [str(tag) for tag in found.get("RepoTags") or []] if OUR_LABEL in labels else []
+        tags = [str(tag) for tag in found.get("RepoTags") or []] if LABEL in labels else []
         return [tag for tag in tags if familiar(tag.rpartition(":")[0]) == repository]
 
     def _remove_name(self, name: str, *, keep_parents: bool = False) -> None:

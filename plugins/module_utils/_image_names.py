@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ansible_collections.slipway.webapp.plugins.module_utils._container import LABEL
 from ansible_collections.slipway.webapp.plugins.module_utils._errors import SlipwayError
 from ansible_collections.slipway.webapp.plugins.module_utils._files import read_json
 from ansible_collections.slipway.webapp.plugins.module_utils._layout import VERSION_PATTERN
@@ -24,7 +25,6 @@ from ansible_collections.slipway.webapp.plugins.module_utils._ports import Engin
 
 HUB = "docker.io"
 HUB_LOGIN = "https://index.docker.io/v1/"  # by this name Docker's files know a login of Docker Hub
-OUR_LABEL = "slipway.webapp"
 TITLE, VERSION, REVISION = (f"org.opencontainers.image.{name}" for name in ("title", "version", "revision"))
 DIGITS = 12  # of a hash, in a tag
 _LONGEST_TAG = 128
@@ -80,7 +80,7 @@ def built(*, app: str, repository: str, version: str, commit: str, uncommitted: 
     tags = (version, f"{version}-{mark}") if version else (mark,)
     # No time of the build: the same source gives the same labels. Those without a value are there all the same, since
     # an image would take over what its base says of itself.
-    labels = {TITLE: app, VERSION: version, REVISION: revision, OUR_LABEL: app}
+    labels = {TITLE: app, VERSION: version, REVISION: revision, LABEL: app}
     return Built(repository=familiar(repository), tags=tuple(tag_of(tag) for tag in tags), labels=labels)
 
 
@@ -99,7 +99,7 @@ def origin(labels: Mapping[str, str]) -> tuple[str, str]:
     version, revision = str(labels.get(VERSION) or ""), str(labels.get(REVISION) or "")
     commit = revision if re.fullmatch(_COMMIT, revision) else ""
     # A version without a commit is likely that of the base image (Ubuntu's are labelled so), unless we have built it.
-    believed = bool(commit or OUR_LABEL in labels) and re.fullmatch(VERSION_PATTERN, version)
+    believed = bool(commit or LABEL in labels) and re.fullmatch(VERSION_PATTERN, version)
     return version if believed else "", commit
 
 

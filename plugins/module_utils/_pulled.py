@@ -27,7 +27,7 @@ def noted(layout: Layout) -> tuple[str, ...]:
             f"{layout.pulled} is damaged",
             found=type(value).__name__,
             expected="a list of images",
-            next_step="look at the file; without it images of failed runs stay on this host",
+            next_step="remove the file; then docker image prune --all takes what failed runs have pulled",
         )
     return tuple(value)
 
