@@ -264,7 +264,7 @@ def images(world: World, engine: Images) -> list[tuple[str, str]]:
         systemd=world.systemd,
         clock=FakeClock(time.time()),
         wanted=_inspect.Wanted("r2", CONFIG, ["web"]),
-        engine=cast("Engine", engine),
+        engine=cast(Engine, engine),
     )
     assert ("release" in found["wanted"]["needs"]) == any(
         one["id"] == "r2" and one["problem"] for one in found["releases"]
@@ -285,7 +285,7 @@ def test_an_engine_that_does_not_answer_has_lost_nothing_and_is_asked_once(world
 
 def test_without_images_no_engine_is_asked(world: World) -> None:
     engine = Images(None)
-    _inspect.inspect(world.layout, systemd=world.systemd, clock=FakeClock(time.time()), engine=cast("Engine", engine))
+    _inspect.inspect(world.layout, systemd=world.systemd, clock=FakeClock(time.time()), engine=cast(Engine, engine))
     assert engine.asked == []
 
 
