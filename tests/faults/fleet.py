@@ -37,8 +37,15 @@ TIMERS: dict[str, Any] = {
 
 # What a migration of such a name does: before the release goes live, or when the old one has gone.
 PLANTED = {
-    "planted": 'CreateModel(name="Planted{number}", fields=[("id", models.BigAutoField(primary_key=True))])',
-    "planted_gone": 'DeleteModel(name="Planted{before}")',
+    "planted": """
+    fields = [("id", models.BigAutoField(primary_key=True))]
+    operations = [migrations.CreateModel(name="Planted{number}", fields=fields)]
+""",
+    # It has to say that it waits: what the same deploy has made is nothing that the old release knows.
+    "planted_gone": """
+    safe = "after_deploy"
+    operations = [migrations.DeleteModel(name="Planted{before}")]
+""",
 }
 MIGRATION = '''# SPDX-License-Identifier: GPL-3.0-or-later
 """A table that nobody reads comes or goes."""
@@ -48,8 +55,6 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [("notes", "{before}")]
-
-    operations = [migrations.{operation}]
 '''
 
 
@@ -81,8 +86,7 @@ class Fleet:
         before = "0002_note_mood"
         for number, kind in enumerate([*self._applied(), *migrations], start=1):
             name = f"{100 + number:04}_{kind}"
-            operation = PLANTED[kind].format(number=number, before=number - 1)
-            text = MIGRATION.format(before=before, operation=operation)
+            text = MIGRATION.format(before=before) + PLANTED[kind].format(number=number, before=number - 1)
             (tree / "notes" / "migrations" / f"{name}.py").write_text(text)
             before = name
         return tree

@@ -37,7 +37,7 @@ docker image inspect {BASE} >/dev/null 2>&1 && exit 0
 tar -C / --exclude=usr/share/doc --exclude=usr/share/man --exclude=usr/share/locale --exclude=usr/lib/postgresql \
     --exclude='usr/lib/llvm*' --exclude=usr/lib/slipway --exclude=usr/share/postgresql --exclude='usr/lib/*/libLLVM*' \
     -c bin sbin lib lib64 usr etc/ssl etc/passwd etc/group etc/nsswitch.conf \
-    $(ls -d /etc/pip.conf /etc/nginx/mime.types 2>/dev/null) |
+    $(ls -d /etc/pip.conf /etc/uv/uv.toml /etc/nginx/mime.types 2>/dev/null) |
     docker import - {BASE} >/dev/null
 """
 

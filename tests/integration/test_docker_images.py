@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a scanner makes of an image before it is pushed: stand-ins for Trivy, and the real pip-audit.
+"""Images of several kinds, and what a scanner makes of one: stand-ins for Trivy, and the real pip-audit.
 
 The weaknesses that pip-audit asks about are told by a service on the host: the one it would ask is not in tests' reach.
 """
@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.integration.controller import Run
-from tests.integration.registry import PASSWORD, USER
+from tests.integration.registry import BASE, PASSWORD, USER
 from tests.integration.site import Site
 from tests.integration.test_docker import APP, crate
 
@@ -50,6 +50,26 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body)
 http.server.HTTPServer(("127.0.0.1", 8125), Handler).serve_forever()
 """
+
+
+# As teams have it: other directories, root, a user's entry point, a health check that knows a port.
+OWN = f"""FROM {BASE}
+RUN python3 -m venv /opt/board
+COPY requirements.txt /tmp/
+RUN /opt/board/bin/pip install --no-cache-dir --disable-pip-version-check -r /tmp/requirements.txt
+COPY . /srv/board
+WORKDIR /srv/board
+ENV PATH=/opt/board/bin:/usr/bin:/bin
+HEALTHCHECK --interval=1s --retries=1 CMD false
+ENTRYPOINT ["false"]
+"""
+PROJECT = """[project]
+name = "board"
+version = "1"
+requires-python = ">=3.11"
+dependencies = [WANTED]
+"""
+UV = "/opt/uv/bin/uv"
 
 
 def stand_in(site: Site, script: str) -> None:
@@ -147,3 +167,38 @@ def test_the_real_pip_audit(crate: Site, tree: Path, tell: Callable[[str], None]
     assert {"audit.1", "audit.3"} & set(tags(crate)) == set()
     assert "audit.2" in tags(crate)
     tell(crate.host.sh(f"{AUDIT} --version").strip())
+
+
+def deployed(site: Site, tree: Path, *, version: str) -> None:
+    """Build it, deploy it, and ask what it serves."""
+    output = site.directory / "image.json"
+    build(site, tree, version, output=str(output)).ended(0)
+    site.play("deploy", webapp_source=json.loads(output.read_text())["image"]).ended(0)
+    live = site.live()
+    told = json.loads(site.host.sh(f"docker inspect {APP}-web-{live.slot}"))[0]
+    assert told["Config"]["Image"] == json.loads(output.read_text())["image"]
+    assert site.host.sh(f"curl -sk --resolve {site.domain}:443:127.0.0.1 https://{site.domain}/health").count(
+        live.release
+    )
+
+
+def test_an_application_with_a_dockerfile_of_its_own(crate: Site) -> None:
+    tree = crate.sources.tree(release=1)
+    (tree / "Dockerfile").write_text(OWN)
+    deployed(crate, tree, version="own.1")
+    assert crate.host.sh(f"docker exec {APP}-web-{crate.live().slot} pwd").strip() == "/srv/board"
+
+
+def test_an_application_that_uv_locks(crate: Site) -> None:
+    crate.host.sh(f"test -x {UV} || {{ python3 -m venv /opt/uv && /opt/uv/bin/pip -q install uv; }} 2>/dev/null")
+    tree = crate.sources.tree(release=2)
+    wanted = [line.split()[0] for line in (tree / "requirements.in").read_text().splitlines() if line[:1].isalpha()]
+    (tree / "requirements.txt").unlink()
+    (tree / "pyproject.toml").write_text(PROJECT.replace("WANTED", ", ".join(json.dumps(word) for word in wanted)))
+    project = (tree / "pyproject.toml").read_text()
+    here = f"rm -rf /tmp/locked && mkdir /tmp/locked && cd /tmp/locked && cat >pyproject.toml <<'END'\n{project}\nEND"
+    crate.host.sh(f"{here}\n{UV} lock --quiet")
+    (tree / "uv.lock").write_text(crate.host.sh("cat /tmp/locked/uv.lock"))
+    deployed(crate, tree, version="locked.1")
+    (tree / "uv.lock").write_text("")
+    build(crate, tree, "locked.2").refused()
