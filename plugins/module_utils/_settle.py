@@ -19,6 +19,7 @@ from ansible_collections.slipway.webapp.plugins.module_utils import (
     _handover,
     _lease,
     _ledger,
+    _reserve,
     _route,
     _slot,
     _transaction,
@@ -70,6 +71,7 @@ class Settler:
             self.actions.append(f"Write down what begins: {_transaction.summary(wish)}")
             return
         with _transaction.alone(self.layout):
+            _reserve.keep(self.layout)
             if _transaction.begin(self.layout, wish, clock=self.clock, seconds=seconds):
                 self.actions.append(f"Write down what begins: {_transaction.summary(wish)}")
             timer = self.layout.settle_unit
@@ -133,6 +135,7 @@ class Settler:
             begun = _transaction.read(self.layout)
             if begun is None:
                 return True
+            self._make_room()
             answers = ask(begun) if begun.state != COMMITTED else {}
             states = _transaction.states_of(answers, run=begun.run)
             if begun.state == COMMITTED or COMMITTED in states.values():
@@ -195,6 +198,10 @@ class Settler:
         return over
 
     # -- steps --
+
+    def _make_room(self) -> None:
+        """A full disk must not keep the host from ending a run."""
+        self.actions += [f"Give up {place}: the disk is full" for place in _reserve.give_up(self.layout)]
 
     def _to(self, slot: str, begun: Begun) -> None:
         """Traffic, worker and beat to a slot, whose processes are started where they are not up."""
@@ -261,6 +268,8 @@ def end(settler: Settler, wish: Begun, *, state: str, why: str = "") -> str:
     """
     with contextlib.nullcontext() if settler.check_mode else _transaction.alone(settler.layout):
         found = _transaction.read(settler.layout)
+        if found is not None and not settler.check_mode:
+            settler._make_room()
         ours = found if found is not None and found.run == wish.run else None
         ended = "" if ours else _ended(settler.layout, wish.run)
         if state == COMMITTED:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -12,7 +14,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.slipway.webapp.plugins.action.program import domain_files
-from ansible_collections.slipway.webapp.plugins.module_utils import _lease, _ledger, _settle, _transaction
+from ansible_collections.slipway.webapp.plugins.module_utils import _lease, _ledger, _reserve, _settle, _transaction
 from ansible_collections.slipway.webapp.plugins.module_utils._errors import SlipwayError
 from ansible_collections.slipway.webapp.plugins.module_utils._layout import Layout
 from ansible_collections.slipway.webapp.plugins.module_utils._transaction import Begun
@@ -109,6 +111,34 @@ def test_what_cannot_go_back_now_is_tried_again(settler: _settle.Settler, monkey
     settler.wait_and_settle(nobody)
     assert len(tries) == 3
     assert _transaction.read(settler.layout) is None
+
+
+@pytest.mark.parametrize("by", ["the host", "the controller"])
+def test_a_full_disk_does_not_keep_a_host_from_going_back(
+    settler: _settle.Settler, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    settler.arm(begun())
+    reserve = Path(settler.layout.state) / "reserve"
+    real = _transaction.write
+
+    def full(layout: Layout, state: Begun) -> None:
+        if reserve.exists():
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(layout, state)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_transaction, "write", full)
+        patch.setattr(_reserve, "_short", lambda _place: True)
+        with pytest.raises(OSError, match="No space left"):
+            settler.commit(RUN)
+        if by == "the host":
+            settler.wait_and_settle(nobody)
+        else:
+            _settle.end(settler, begun(), state=_transaction.RETURNED)
+            assert f"Give up {reserve}: the disk is full" in settler.actions
+    assert (last(settler.layout)["outcome"], reserve.exists()) == ("failed", False)
+    settler.arm(begun(run=f"{RUN[:-1]}2"))
+    assert reserve.exists()
 
 
 def test_the_lease_lives_and_dies_with_the_run(settler: _settle.Settler) -> None:
