@@ -17,13 +17,8 @@ description:
     environment. Give it to all tasks of a build by C(environment). One that shows none for a minute has been killed,
     and the next build takes its place, and removes what it has left. In check mode nobody waits for that minute.
   - The lock has a directory for the login, in memory, which goes with it.
-attributes:
-  check_mode:
-    support: full
-    description: Can run in C(check_mode) and return what would change, without changing anything.
-  diff_mode:
-    support: none
-    description: RV(actions) tells what is done.
+extends_documentation_fragment:
+  - slipway.webapp.image.attributes
 options:
   repository:
     description: The repository, as Docker writes it.
