@@ -7,7 +7,9 @@ from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """``slipway.webapp.app`` is the option, ``slipway.webapp.app.attributes`` what each module promises."""
+    """``slipway.webapp.app`` is the option. ``.attributes`` is what a module promises that changes something, ``.info``
+    one that only asks the host, ``.unchanged`` one that could not change anything.
+    """
 
     DOCUMENTATION = r"""
 ---
@@ -30,6 +32,30 @@ attributes:
   diff_mode:
     description: Returns what has changed, or would change, as text to compare when in C(diff) mode.
     support: full
+"""
+
+    INFO = r"""
+---
+options: {}
+attributes:
+  check_mode:
+    description: Can run in C(check_mode) and return what would change, without changing anything.
+    support: full
+  diff_mode:
+    description: Changes nothing, so there is no difference to show.
+    support: none
+"""
+
+    UNCHANGED = r"""
+---
+options: {}
+attributes:
+  check_mode:
+    description: Changes nothing, so check mode makes no difference.
+    support: full
+  diff_mode:
+    description: Changes nothing, so there is no difference to show.
+    support: none
 """
 
     RUN = r"""

@@ -32,6 +32,8 @@ class Module(Protocol):
 
     def exit_json(self, **result: Any) -> Any: ...
 
+    def warn(self, warning: str) -> None: ...
+
 
 # A program dies with the one that started it: a killed build leaves nothing behind that still writes.
 _TIED = ("setpriv", "--pdeathsig", "KILL", "--")
@@ -132,7 +134,10 @@ def iso_time(seconds: float) -> str:
 
 
 def guarded(module: Module, work: Callable[[], dict[str, Any]]) -> None:
-    """Do a module's work: its result by exit_json, the domain's refusals and the system's errors by fail_json."""
+    """Do a module's work: its result by exit_json, the domain's refusals and the system's errors by fail_json.
+
+    What a result has as ``warnings`` is said as Ansible wants it said.
+    """
     try:
         result = work()
     except SlipwayError as error:
@@ -141,4 +146,6 @@ def guarded(module: Module, work: Callable[[], dict[str, Any]]) -> None:
         where = f" ({error.filename})" if error.filename else ""
         module.fail_json(msg=f"The host refused a file operation: {error.strerror or error}{where}")
     else:
+        for warning in result.pop("warnings", ()):
+            module.warn(warning)
         module.exit_json(**result)

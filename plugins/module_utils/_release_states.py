@@ -348,6 +348,7 @@ def pruned(
     with contextlib.ExitStack() as stack:
         if not check_mode:  # a build that runs must not lose its partial directory or its environment
             stack.enter_context(locked(layout.lock("build"), wait_seconds=timeout, what=f"a build of {layout.app}"))
+        done = _pulled.mended(layout, check_mode=check_mode)
         stock = take_stock(layout, keep=keep)
         going = surplus(stock, retain=retain)
         tidyings = [step for roof in _roofs(layout, going) for step in roof.steps(going)]
@@ -357,12 +358,17 @@ def pruned(
             _static.tidy(roof.union, roof.tidying, static_of=roof.places)
 
         # Static files first: what the tidying shows instead depends on which releases there are.
-        done = carry_out(tidyings, tidy, check_mode=check_mode)
+        done += carry_out(tidyings, tidy, check_mode=check_mode)
         if going.releases and not check_mode:
             _take_names(layout, going)
         done += carry_out(_prune_steps(going), lambda step: _remove(layout, step), check_mode=check_mode)
         done += _drop_images(layout, engine, going.images, check_mode=check_mode)
-    staying = [release.id for release in stock.releases if release.id not in going.releases]
+    return {**_retained(stock, going, done), "warnings": _pulled.warnings(layout)}
+
+
+def _retained(stock: Stock, going: Surplus, done: list[str]) -> dict[str, Any]:
+    before = [release.id for release in stock.releases]
+    staying = [release for release in before if release not in going.releases]
     return {
         "changed": bool(done),
         "actions": done,
@@ -370,8 +376,5 @@ def pruned(
         "needs_artifact": False,
         "checks": [],
         "release": None,
-        "diff": {
-            "before": _text([release.id for release in stock.releases]),
-            "after": _text(staying),
-        },
+        "diff": {"before": _text(before), "after": _text(staying)},
     }

@@ -39,13 +39,12 @@ options:
     description: Seconds that somebody has to answer.
     type: int
     default: 600
+extends_documentation_fragment:
+  - slipway.webapp.app.info
 attributes:
   check_mode:
     description: Does not ask, and says that it would.
     support: full
-  diff_mode:
-    description: Changes nothing, so there is no difference to show.
-    support: none
 """
 
 EXAMPLES = r"""

@@ -15,11 +15,7 @@ description:
     controller. Changes nothing but the mirror that M(slipway.webapp.artifact) keeps.
   - What cannot be known is no failure. The answer then says why.
 extends_documentation_fragment:
-  - slipway.webapp.app.attributes
-attributes:
-  diff_mode:
-    support: none
-    description: Changes nothing, so there is no difference to show.
+  - slipway.webapp.app.info
 options:
   source:
     description: The source, as M(slipway.webapp.artifact) has it.

@@ -20,11 +20,7 @@ description:
     host that was not provisioned, or only in part, is a failure that names every piece that is missing.
 extends_documentation_fragment:
   - slipway.webapp.app
-  - slipway.webapp.app.attributes
-attributes:
-  diff_mode:
-    support: none
-    description: Changes nothing, so there is no difference to show.
+  - slipway.webapp.app.info
 options:
   release:
     description: The release that is about to be deployed.

@@ -15,11 +15,7 @@ description:
     whether it shows the maintenance page. Changes nothing.
 extends_documentation_fragment:
   - slipway.webapp.app
-  - slipway.webapp.app.attributes
-attributes:
-  diff_mode:
-    support: none
-    description: Changes nothing, so there is no difference to show.
+  - slipway.webapp.app.info
 """
 
 EXAMPLES = r"""

@@ -19,12 +19,8 @@ description:
     not followed.
   - In check mode it asks nobody and says what it would ask.
 extends_documentation_fragment:
-  - slipway.webapp.app.attributes
+  - slipway.webapp.app.info
   - slipway.webapp.app.run
-attributes:
-  diff_mode:
-    support: none
-    description: Changes nothing, so there is no difference to show.
 options:
   app:
     description: The application's name. Needed with O(slot).

@@ -17,13 +17,8 @@ description:
   - The names of an image that a release on this host is, of whichever application, stay until M(slipway.webapp.release)
     removes that image. The names of an image that a container uses stay, too.
   - Needs the Docker Engine and the Python package C(docker) on the host.
-attributes:
-  check_mode:
-    support: full
-    description: Can run in C(check_mode) and return what would change, without changing anything.
-  diff_mode:
-    support: none
-    description: RV(actions) tells what is done.
+extends_documentation_fragment:
+  - slipway.webapp.image.attributes
 options:
   names:
     description: The names, such as C(registry.example.org/shop:1.4.2). One that is not there is forgotten.

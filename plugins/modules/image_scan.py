@@ -18,13 +18,8 @@ description:
     nothing here, RV(passed) says what it means.
   - What is not known counts as the worst; a finding without a severity (all those of pip-audit), and a package that
     could not be looked up, which is a finding C(UNAUDITED-name).
-attributes:
-  check_mode:
-    support: full
-    description: It changes nothing anyway.
-  diff_mode:
-    support: none
-    description: Nothing is changed.
+extends_documentation_fragment:
+  - slipway.webapp.image.info
 options:
   image:
     description: The image, by a name that the engine of this host knows.

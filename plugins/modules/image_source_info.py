@@ -14,13 +14,8 @@ description:
   - Tells whether an unpacked source has a Dockerfile, and whether it is that of a front end.
   - A back end without a Dockerfile is built by ours, and is refused unless its requirements are locked, by the rules of
     M(slipway.webapp.release). Nothing is changed.
-attributes:
-  check_mode:
-    support: full
-    description: It changes nothing anyway.
-  diff_mode:
-    support: none
-    description: Nothing is changed.
+extends_documentation_fragment:
+  - slipway.webapp.image.info
 options:
   path:
     description: The directory on this host that holds the source.

@@ -14,11 +14,7 @@ description:
   - Returns the newest entries of the host's ledger. Changes nothing.
 extends_documentation_fragment:
   - slipway.webapp.app
-  - slipway.webapp.app.attributes
-attributes:
-  diff_mode:
-    support: none
-    description: Changes nothing, so there is no difference to show.
+  - slipway.webapp.app.info
 options:
   last:
     description: How many entries at most.

@@ -38,13 +38,8 @@ options:
       One of before the release's own migrations is refused.
     type: str
     default: ""
-attributes:
-  check_mode:
-    description: Changes nothing, so check mode makes no difference.
-    support: full
-  diff_mode:
-    description: Changes nothing, so there is no difference to show.
-    support: none
+extends_documentation_fragment:
+  - slipway.webapp.app.unchanged
 """
 
 EXAMPLES = r"""

@@ -26,10 +26,9 @@ options:
     description: Likewise, for files that only their owner may read (mode 0600). The texts are never shown.
     type: dict
     default: {}
+extends_documentation_fragment:
+  - slipway.webapp.app.attributes
 attributes:
-  check_mode:
-    description: Can run in C(check_mode) and return what would change, without changing anything.
-    support: full
   diff_mode:
     description: Shows the paths that are written. Contents are not shown.
     support: full

@@ -20,11 +20,7 @@ description:
   - In check mode it asks nobody and says what it would ask.
 extends_documentation_fragment:
   - slipway.webapp.app
-  - slipway.webapp.app.attributes
-attributes:
-  diff_mode:
-    support: none
-    description: Changes nothing, so there is no difference to show.
+  - slipway.webapp.app.info
 options:
   url:
     description: The public address, such as V(https://shop.example.org). A check's path follows it.

@@ -22,11 +22,7 @@ description:
     M(slipway.webapp.canary_analysis) judges.
 extends_documentation_fragment:
   - slipway.webapp.app
-  - slipway.webapp.app.attributes
-attributes:
-  diff_mode:
-    support: none
-    description: Changes nothing, so there is no difference to show.
+  - slipway.webapp.app.info
 options:
   slot:
     description: The slot of the new release.

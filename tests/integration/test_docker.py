@@ -116,6 +116,28 @@ def test_a_login_does_not_outlive_the_build_after_one_that_was_killed(crate: Sit
     assert logins(crate, "/run") == []
 
 
+def test_a_second_build_of_a_repository_waits_for_the_first(
+    crate: Site, images: list[str], tell: Callable[[str], None]
+) -> None:
+    """It is refused, without a loss for the first: neither its login nor its names, which are the same."""
+    tree = crate.sources.tree(release=1)
+    (tree / "Dockerfile").write_text(f"FROM {images[1]}\nRUN sleep 90 # {time.time()}\n")
+    first = crate.start("build", webapp_image_source=str(tree), webapp_version="9.1")
+    began = time.monotonic()
+    while not logins(crate, "/run"):
+        assert first.running, first.wait().output
+        assert time.monotonic() - began < 120
+        time.sleep(0.05)
+    refused = crate.play("build", webapp_image_source=str(tree), webapp_version="9.1").refused()
+    assert first.running, "it had ended: the test proves nothing"
+    assert f"Another build of {ADDRESS}/{APP} is at work on this host" in refused.said
+    assert "next: wait until it has ended" in refused.said
+    first.wait().ended(0)
+    assert logins(crate, "/run") == []
+    again = crate.play("build", webapp_image_source=str(tree), webapp_version="9.1").ended(0)
+    tell(f"refused after {refused.seconds:.0f} s, then built in {again.seconds:.0f} s")
+
+
 def test_an_image_is_built_on_a_private_one(crate: Site, images: list[str]) -> None:
     """On one in the registry that wants a login, which the host has no longer."""
     tree = crate.sources.tree(release=1)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The second play of restart.yml in real runs, with modules that only say what they were asked for."""
+"""The plays of restart.yml in real runs, with modules that only say what they were asked for."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from tests.unit.ansible_runs import ROOT, Run, local, playbook
 
 ROLES = {"app1": ["web"], "app2": ["web"], "edge1": ["edge"], "db1": ["database", "broker", "worker", "beat"]}
 MODULES = re.compile(
-    r"^( +)(slipway\.webapp\.(lease|rotation|health_check)|ansible\.builtin\.(command|reboot|systemd_service|uri)):$",
+    r"^( +)(slipway\.webapp\.(preflight|deploy_info|edge_info|lease|rotation|health_check)"
+    r"|ansible\.builtin\.(command|reboot|systemd_service|uri)):$",
     re.MULTILINE,
 )
 # Stands in for all of them: it remembers what it was asked, and cannot reach the host at the task `lost_at`.
@@ -31,19 +32,72 @@ class ActionModule(ActionBase):
             stream.write(json.dumps([task_vars["inventory_hostname"], name, dict(self._task.args)]) + "\\n")
         if name.startswith(task_vars.get("lost_at", "nothing")):
             return {**result, "unreachable": True, "msg": "no route to it"}
-        return {**result, "changed": True, "rc": 0, "lease": None}
+        return {**result, "changed": True, "rc": 0, "lease": None, **task_vars.get("said", {})}
 """
 
 
-def restart(place: Path, **settings: Any) -> tuple[Run, list[tuple[str, str, dict[str, Any]]]]:
-    """Run it for both web hosts; what was asked: (host, task, arguments)."""
+def plays() -> list[dict[str, Any]]:
+    """Those of restart.yml, with the stand-in: what looks, what restarts, what gives the lease back."""
+    text = (ROOT / "playbooks" / "restart.yml").read_text()
+    return [{**play, "become": False} for play in yaml.safe_load(MODULES.sub(r"\1acts:", text))]
+
+
+def prepare(place: Path, *plays: dict[str, Any]) -> None:
+    """Write a playbook and what it needs."""
     (place / "action_plugins").mkdir()
     (place / "action_plugins" / "acts.py").write_text(ACTS)
     (place / "tasks").mkdir()
     rotate = (ROOT / "playbooks" / "tasks" / "rotate.yml").read_text()
     (place / "tasks" / "rotate.yml").write_text(MODULES.sub(r"\1acts:", rotate))
-    _look, play, _after = yaml.safe_load(MODULES.sub(r"\1acts:", (ROOT / "playbooks" / "restart.yml").read_text()))
-    (place / "play.yml").write_text(json.dumps([{**play, "become": False}]))
+    (place / "play.yml").write_text(json.dumps(plays))
+
+
+def look(place: Path, *words: str) -> tuple[Run, list[str]]:
+    """Run what looks, with these words after the playbook's name; whom it would restart."""
+    tell = {"content": "{{ groups.slipway_restart | to_json }}", "dest": str(place / "taken.json"), "mode": "0600"}
+    then = {"hosts": "app1", "gather_facts": False, "tasks": [{"ansible.builtin.copy": tell}]}
+    prepare(place, plays()[0], then)
+    said: dict[str, Any] = {"environment": "production", "run": "run-1", "by": "anna@desk7", "primary": "app1"}
+    hosts = {name: local(webapp_host_roles=roles) for name, roles in ROLES.items()}
+    inventory = {"production": {"hosts": hosts, "vars": {"webapp_name": "shop", "said": said}}}
+    run = playbook("play.yml", *words, cwd=place, inventory=inventory, callback="default")
+    taken = place / "taken.json"
+    return run, json.loads(taken.read_text()) if taken.exists() else []
+
+
+@pytest.mark.parametrize(
+    ("words", "taken"),
+    [
+        ([], ["app1", "app2"]),
+        (["-e", "only=app2", "-e", "what=application"], ["app2"]),
+        (["-e", "only=db1,edge1", "-e", "accept_downtime=true"], ["db1", "edge1"]),
+    ],
+)
+def test_whom_it_takes(tmp_path: Path, words: list[str], taken: list[str]) -> None:
+    run, found = look(tmp_path, *words)
+    assert run.code == 0, run.everything
+    assert sorted(found) == taken
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["-e", "only=app1,db1"], "db1 was not restarted, nor any other host. found: nobody does its work meanwhile"),
+        (["-e", "only=edge1", "-e", "what=application"], "found: nothing of that kind on it"),
+        (["-e", "only=app9"], "Nothing was restarted. found: what=host, only=app9."),
+        (["-e", "what=disk"], "Nothing was restarted. found: what=disk, only=."),
+    ],
+)
+def test_what_it_refuses(tmp_path: Path, words: list[str], why: str) -> None:
+    run, taken = look(tmp_path, *words)
+    assert (run.code != 0, taken) == (True, []), run.everything
+    assert why in " ".join(run.stdout.split())
+    assert "Lease" not in (tmp_path / "asked").read_text()
+
+
+def restart(place: Path, **settings: Any) -> tuple[Run, list[tuple[str, str, dict[str, Any]]]]:
+    """Run what restarts, for both web hosts; what was asked: (host, task, arguments)."""
+    prepare(place, plays()[1])
     live = {"live": {"slot": "blue", "release": "r1"}}
     shared = {
         "webapp_name": "shop",

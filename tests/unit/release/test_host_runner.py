@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.slipway.webapp.plugins.module_utils._errors import SlipwayError
-from ansible_collections.slipway.webapp.plugins.module_utils._host import CLEAN_PATH, HostRunner
+from ansible_collections.slipway.webapp.plugins.module_utils._host import CLEAN_PATH, HostRunner, guarded
 
 ME = pwd.getpwuid(os.getuid())
 
@@ -23,6 +23,8 @@ class Module:
         self.code = code
         self.argv: list[str] = []
         self.options: dict[str, Any] = {}
+        self.result: dict[str, Any] = {}
+        self.warnings: list[str] = []
 
     def run_command(self, args: list[str], **options: Any) -> tuple[int, str, str]:
         self.argv, self.options = args, options
@@ -30,7 +32,11 @@ class Module:
 
     def fail_json(self, msg: str, **result: Any) -> Any: ...
 
-    def exit_json(self, **result: Any) -> Any: ...
+    def exit_json(self, **result: Any) -> Any:
+        self.result = result
+
+    def warn(self, warning: str) -> None:
+        self.warnings.append(warning)
 
 
 @pytest.fixture(autouse=True)
@@ -71,3 +77,9 @@ def test_a_time_limit_dies_with_the_module() -> None:
 def test_a_user_who_is_not_there() -> None:
     with pytest.raises(SlipwayError, match="no user nobody-of-that-name"):
         HostRunner(Module()).run(["true"], user="nobody-of-that-name")
+
+
+def test_warnings_are_said_and_are_no_part_of_the_result() -> None:
+    module = Module()
+    guarded(module, lambda: {"changed": True, "warnings": ["look at it"]})
+    assert (module.result, module.warnings) == ({"changed": True}, ["look at it"])

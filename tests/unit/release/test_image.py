@@ -291,3 +291,83 @@ def test_one_command_in_a_container(host: Host, engine: FakeEngine) -> None:
     assert command[-2:] == ["manage.py", "migrate"]
     assert (given["SECRET_KEY"], user) == (SECRET, "")
     assert SECRET not in " ".join(command)
+
+
+DAMAGED = [
+    "a list",
+    "[",
+    "null",
+    '"text"',
+    "{}",
+    f'["{reference("c")}", 3]',
+    f'["{reference("c")}", "postgres:17"]',
+    "\xff",
+]
+
+
+def damage(host: Host, text: str = "[") -> bytes:
+    os.makedirs(host.layout.state, exist_ok=True)
+    Path(host.layout.pulled).write_bytes(text.encode("latin-1"))
+    return text.encode("latin-1")
+
+
+def aside(host: Host) -> list[Path]:
+    return sorted(Path(host.layout.state).glob("pulled.json.*"))
+
+
+@pytest.mark.parametrize("text", DAMAGED)
+def test_a_damaged_list_stops_nobody_and_is_kept(host: Host, engine: FakeEngine, text: str) -> None:
+    engine.images[reference("c")] = Image(OURS)
+    was = damage(host, text)
+    assert present(host, engine, wish("a"))["release"]["complete"]
+    assert _pulled.noted(host.layout) == (reference("a"),)
+    assert [path.read_bytes() for path in aside(host)] == [was]
+    serve(host, "a-1")
+    assert pruned(host, engine) == []
+    assert set(engine.images) == {reference("a"), reference("c")}  # of which only the damaged list told, or nobody
+
+
+def test_a_damaged_list_is_put_aside_where_nothing_is_pulled(host: Host, engine: FakeEngine) -> None:
+    present(host, engine, wish("a"))
+    serve(host, "a-1")
+    was, said = damage(host), f"put {host.layout.pulled} aside, which is damaged"
+    foretold = states.pruned(host.layout, retain=1, engine=engine, check_mode=True)
+    assert (foretold["actions"], foretold["warnings"], aside(host)) == ([said], [], [])
+    assert states.pruned(host.layout, retain=1, engine=engine)["actions"] == [said]
+    assert [path.read_bytes() for path in aside(host)] == [was]
+    assert states.pruned(host.layout, retain=1, engine=engine)["changed"] is False
+
+
+def test_it_is_told_of_until_somebody_has_looked(host: Host, engine: FakeEngine) -> None:
+    assert states.pruned(host.layout, retain=1, engine=engine)["warnings"] == []
+    for text in ("[", "{"):
+        damage(host, text)
+        states.pruned(host.layout, retain=1, engine=engine)
+    assert [path.read_text() for path in aside(host)] == ["[", "{"]
+    for _again in range(2):
+        warnings = states.pruned(host.layout, retain=1, engine=engine)["warnings"]
+        assert [said.split()[0] for said in warnings] == [str(path) for path in aside(host)]
+        assert all(os.uname().nodename in said and "next: docker image ls" in said for said in warnings)
+    aside(host)[0].unlink()
+    assert len(states.pruned(host.layout, retain=1, engine=engine)["warnings"]) == 1
+
+
+def test_a_release_takes_its_image_along_also_with_a_damaged_list(host: Host, engine: FakeEngine) -> None:
+    for digit in "ab":
+        present(host, engine, wish(digit))
+    serve(host, "b-1")
+    damage(host)
+    assert pruned(host, engine) == [f"remove image {reference('a')}"]
+    assert set(engine.images) == {reference("b")}
+
+
+def test_a_crash_in_the_removal_after_a_damaged_list_loses_no_image(host: Host, engine: FakeEngine) -> None:
+    for digit in "ab":
+        present(host, engine, wish(digit))
+    serve(host, "b-1")
+    damage(host)
+    engine.dies = reference("a")
+    with pytest.raises(Crash):
+        pruned(host, engine)
+    engine.dies = ""
+    assert pruned(host, engine) == [f"remove image {reference('a')}"]
