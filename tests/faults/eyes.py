@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -40,23 +40,35 @@ class Verdict:
     pending: tuple[str, ...] = ()
 
 
-def serves(look: Mapping[str, Any]) -> tuple[str, str]:
-    """The one whole release that a host serves, or what is wrong with it."""
-    route = set(look["route"])
-    if len(route) != 1:
-        return "", f"the route leads to {sorted(route) or 'nowhere'}"
-    slot = route.pop()
-    state = look["slots"][slot]
+def _live(look: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+    """The one slot that the route leads to, '' without one, and what is in it."""
+    slot = next(iter(look["route"])) if len(look["route"]) == 1 else ""
+    return slot, look["slots"].get(slot, {})
+
+
+def serves(look: Mapping[str, Any], *, waiting: Collection[str] = ()) -> tuple[str, str]:
+    """The one whole release that a host serves, or what is wrong with it; see ``Eyes.waiting``."""
+    slot, state = _live(look)
+    if not slot:
+        return "", f"the route leads to {sorted(look['route']) or 'nowhere'}"
     for process, unit in state["processes"].items():
-        if unit["active"] != "active" or unit["release"] != state["release"]:
+        well = ("active", "activating") if process in waiting else ("active",)
+        if unit["active"] not in well or unit["release"] != state["release"]:
             return "", f"{process} of {slot} is {unit['active']} with {unit['release'] or 'nothing'}"
     return str(state["release"]), ""
 
 
-def judged(looks: Mapping[str, Mapping[str, Any]], public: Iterable[str]) -> Verdict:
+def _ended(look: Mapping[str, Any], *, waiting: Collection[str]) -> bool:
+    """Whether nothing was begun on a host that could still change it, but for what waits."""
+    processes = _live(look)[1].get("processes", {})
+    waits = any(unit["active"] == "activating" for name, unit in processes.items() if name in waiting)
+    return not look["pending"] or look["pending"]["done"] or waits
+
+
+def judged(looks: Mapping[str, Mapping[str, Any]], public: Iterable[str], *, waiting: Collection[str] = ()) -> Verdict:
     """All hosts that were seen, and all public answers, name the same release."""
-    pending = tuple(name for name, look in looks.items() if look["pending"] and not look["pending"]["done"])
-    found = {name: serves(look) for name, look in looks.items()}
+    pending = tuple(name for name, look in looks.items() if not _ended(look, waiting=waiting))
+    found = {name: serves(look, waiting=waiting) for name, look in looks.items()}
     problems = [f"{name}: {problem}" for name, (_release, problem) in found.items() if problem]
     if problems or not looks:
         return Verdict(release="", problem="; ".join(problems) or "no host could be seen", pending=pending)
@@ -81,6 +93,8 @@ class Eyes:
         self.absent: set[str] = set()
         self.mute: set[str] = set()
         self.public = True
+        # Processes that nobody can start now, as what they need is away: they are of the right release, and wait.
+        self.waiting: set[str] = set()
 
     def _client(self, name: str) -> paramiko.SSHClient:
         if name not in self._clients:
@@ -156,7 +170,7 @@ class Eyes:
             answers = public.result() if public else []
         if unseen:
             return Verdict(release="", problem="; ".join(unseen))
-        return judged(found, answers)
+        return judged(found, answers, waiting=self.waiting)
 
     def close(self) -> None:
         for name in list(self._clients):

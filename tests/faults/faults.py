@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -123,11 +123,11 @@ def _righted(name: str) -> Deed:
     return heal
 
 
-def _on(name: str, script: str, *, public: bool) -> Deed:
-    """A command on a host; ``public`` is whether visitors can get an answer from then on."""
+def _on(name: str, script: str, *, public: bool, waiting: Collection[str] = ()) -> Deed:
+    """A command on a host. ``public``: whether visitors get answers from then on; ``waiting``: what cannot start."""
 
     def deed(scene: Scene) -> None:
-        scene.eyes.public = public
+        scene.eyes.public, scene.eyes.waiting = public, set(waiting)
         scene.host(name).sh(script)
 
     return deed
@@ -265,8 +265,8 @@ FAULTS = (
     ),
     Fault(
         name="redis_down",
-        what="Redis is stopped, and started later",
-        inject=_on("db1", "systemctl stop redis-server", public=True),
+        what="Redis is stopped, and started later; a worker of the right release may wait for it",
+        inject=_on("db1", "systemctl stop redis-server", public=True, waiting=("worker",)),
         heal=_on("db1", "systemctl start redis-server", public=True),
         excuse="who stores a note has its words counted by the queue, and the example answers 500 without one",
         excused_seconds=None,

@@ -233,6 +233,7 @@ class Runner:
             outside.right(host)
         self.eyes.absent.clear()
         self.eyes.mute.clear()
+        self.eyes.waiting.clear()
         self.eyes.public = True
 
     def close(self) -> None:

@@ -64,6 +64,16 @@ def test_a_host_serves_one_whole_release_or_none(look: dict[str, Any], release: 
     assert serves(look) == (release, problem)
 
 
+def test_what_waits_for_something_that_is_away_does_not_make_a_fleet_differ() -> None:
+    begun = {"done": False}
+    waits = {"app1": host(), "worker1": host(active="activating", pending=begun)}
+    assert judged(waits, []).problem == "worker1: web of blue is activating with one"
+    assert judged(waits, [], waiting=("web",)) == Verdict(release="one", problem="")
+    wrong = {"app1": host(), "worker1": host(web="old", active="activating", pending=begun)}
+    assert judged(wrong, [], waiting=("web",)).problem == "worker1: web of blue is activating with old"
+    assert judged({"app1": host(pending=begun)}, [], waiting=("web",)).pending == ("app1",)
+
+
 def test_a_fleet_is_uniform_when_hosts_and_visitors_agree() -> None:
     two = {"app1": host(), "app2": host()}
     assert judged(two, ["one"] * 6) == Verdict(release="one", problem="")
