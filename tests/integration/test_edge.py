@@ -24,9 +24,8 @@ from tests.faults.hook import stopped_at
 from tests.hosts import engine
 from tests.integration.conftest import fleet_of
 from tests.integration.controller import Run
-from tests.integration.host import Host
+from tests.integration.host import Host, wait_for
 from tests.integration.site import Site, make_site
-from tests.integration.test_production import wait_for
 from tests.load import LoadGenerator
 from tests.load.report import Report
 from tests.scenarios.ask import ask
@@ -446,7 +445,7 @@ def stays(site: Site) -> dict[str, Any]:
 
 def test_websockets_end_with_their_slot_and_come_again(fleet: Site, tell: Callable[[str], None]) -> None:
     """Two proxies away from it: what is open stays with the old release through a switch, until its slot is stopped."""
-    settings = {"webapp_server": "uvicorn"}
+    settings: dict[str, Any] = {"webapp_server": "uvicorn"}
     fleet.play("provision", **settings).ended(0)
     fleet.deploy(fleet.sources.tree(release=2), **settings)
     live, _other = slots(fleet)

@@ -8,7 +8,6 @@ import json
 import re
 import secrets
 import subprocess
-import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +19,7 @@ import pytest
 
 from tests.faults import outside, steps
 from tests.faults.hook import stopped_at
-from tests.integration.host import Host, Live
+from tests.integration.host import Host, Live, wait_for
 from tests.integration.site import Site
 from tests.integration.test_redeploy import differences
 from tests.integration.test_secrets import forms, places_with
@@ -88,15 +87,6 @@ def work_is_done(site: Site) -> float:
     took = wait_for(lambda: query(site, f"{done} AND r.finished_at IS NOT NULL") == str(TASKS), seconds=30)
     assert query(site, done) == str(TASKS)
     return took
-
-
-def wait_for(what: Callable[[], bool], *, seconds: float) -> float:
-    """Wait until it is true; how long that took."""
-    began = time.monotonic()
-    while not what():
-        assert time.monotonic() - began < seconds, f"not within {seconds} s"
-        time.sleep(0.2)
-    return time.monotonic() - began
 
 
 def fleet_files(site: Site, names: tuple[str, ...]) -> dict[str, dict[str, str]]:

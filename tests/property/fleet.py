@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -147,7 +148,7 @@ class Run:
         each("start", self.hosts, lambda here: self._spoken(here, lambda: here.start(self.slot(here), NEW)))
         for step in self._steps():
             hosts, weight = [self.fleet.hosts[name] for name in step["hosts"]], step["weight"]
-            each("switch", hosts, lambda here, weight=weight: self._switch(here, weight))  # type: ignore[misc]
+            each("switch", hosts, partial(self._switch, weight=weight))
             if weight == 100:
                 each("hand over", hosts, lambda here: self._spoken(here, lambda: here.hand_over(self.slot(here))))
             # A judgement, or the smoke tests after the last step: the hosts are asked for patience.

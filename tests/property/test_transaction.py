@@ -18,7 +18,9 @@ from tests.property.fleet import NEW, NEXT_RUN, OLD, ROLES, Fleet
 from tests.unit.fakes import Crash, Fuse
 
 ORDERS = list(itertools.permutations(ROLES))
-WHOLE, SPLIT = (100,), (50, 100)  # what the canary gives to the new release, step by step
+# What the canary gives to the new release, step by step.
+WHOLE: tuple[int, ...] = (100,)
+SPLIT: tuple[int, ...] = (50, 100)
 CALLS = {WHOLE: 24, SPLIT: 28}  # of the plan; a test says when it grows
 DIVIDED = range(6, 12)  # the calls in which that differs: from the first switch to the canary's last
 MOST_EVENTS = 40
