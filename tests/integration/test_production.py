@@ -19,6 +19,7 @@ import pytest
 
 from tests.faults import outside, steps
 from tests.faults.hook import stopped_at
+from tests.integration.controller import Run
 from tests.integration.host import Host, Live, wait_for
 from tests.integration.site import Site
 from tests.integration.test_redeploy import differences
@@ -251,11 +252,6 @@ class Trouble:
     mend: Callable[[Host, str], None]
     lost: bool = False
 
-    @property
-    def code(self) -> int:
-        """How Ansible ends."""
-        return UNREACHABLE_HOSTS if self.lost else FAILED_HOSTS
-
 
 def cannot_start(process: str, *, on: str) -> Trouble:
     """The unit that the new release would run as ends at once; what serves is let alone."""
@@ -286,6 +282,31 @@ OUT_OF_REACH = Trouble(
 )
 
 
+def gone_on_without(site: Site, trouble: Trouble, *, tree: Path) -> Run:
+    """A deploy that meets the trouble."""
+    settings: dict[str, Any] = {"webapp_on_host_failure": "exclude_host", "webapp_health_deadline": 30}
+    step = steps.BY_NAME[trouble.step]
+    with stopped_at(step, site, "deploy", limit=REACH_SECONDS, webapp_source=str(tree), **settings) as stopped:
+        trouble.befall(site.hosts[trouble.host], site.app)
+        stopped.go_on()
+        return stopped.started.wait()
+
+
+def says_so(run: Run, trouble: Trouble, *, old: str, new: str) -> None:
+    """Whom the run went on without, and what to do next."""
+    host = trouble.host
+    assert run.code == (UNREACHABLE_HOSTS if trouble.lost else FAILED_HOSTS), run.output[-6000:]
+    back = f", then rotation.yml -e back={host}" if host in WEB else ""
+    for words in (
+        f"the run goes on without {host}",
+        f"{new} serves its users, but not from {host}",
+        f"mend what failed there, deploy again{back}",
+        f"{host} cannot be reached; it goes back to {old}" if trouble.lost else f"{host} serves {old}",
+    ):
+        assert words in run.said, f"{words!r} is not in:\n{run.output[-6000:]}"
+    assert ("rotation.yml -e back=" in run.said) == (host in WEB), run.output[-6000:]
+
+
 @pytest.mark.parametrize(
     "trouble",
     [
@@ -296,23 +317,15 @@ OUT_OF_REACH = Trouble(
 )
 def test_a_run_goes_on_without_a_host(production: Site, trouble: Trouble, tell: Callable[[str], None]) -> None:
     """The others get the release, the edge leaves a web host alone, and visitors and tasks notice nothing."""
-    before, victim, is_web = live(production), production.hosts[trouble.host], trouble.host in WEB
+    before, victim, tree = live(production), production.hosts[trouble.host], production.sources.tree(release=3)
     url = f"https://{production.hosts['edge1'].address}"
     load = LoadGenerator(
         url=url, host=production.domain, insecure=True, clients=8, rate=10.0, max_seconds=900, verify_posts=True
     )
-    tree = production.sources.tree(release=3)
-    settings: dict[str, Any] = {"webapp_on_host_failure": "exclude_host", "webapp_health_deadline": 30}
     try:
         with load:
             load.wait_for(answers=20)
-            step = steps.BY_NAME[trouble.step]
-            with stopped_at(
-                step, production, "deploy", limit=REACH_SECONDS, webapp_source=str(tree), **settings
-            ) as stopped:
-                trouble.befall(victim, production.app)
-                stopped.go_on()
-                run = stopped.started.wait()
+            run = gone_on_without(production, trouble, tree=tree)
             load.wait_for(answers=20)
         # What nobody could tell it, it finds out by itself.
         wait_for(lambda: victim.look(production.app)["pending"] is None, seconds=REST_SECONDS)
@@ -322,26 +335,16 @@ def test_a_run_goes_on_without_a_host(production: Site, trouble: Trouble, tell: 
         took = work_is_done(production)
     finally:
         trouble.mend(victim, production.app)
-    assert run.code == trouble.code, run.output[-6000:]
-    back = f", then rotation.yml -e back={trouble.host}" if is_web else ""
-    for words in (
-        f"the run goes on without {trouble.host}",
-        f"{new} serves its users, but not from {trouble.host}",
-        f"mend what failed there, deploy again{back}",
-        *([f"{trouble.host} cannot be reached; it goes back to {before.release}"] if trouble.lost else []),
-    ):
-        assert words in run.said, f"{words!r} is not in:\n{run.output[-6000:]}"
-    assert is_web or "rotation.yml -e back=" not in run.said, run.output[-6000:]
-    others = {name: one.release if one else None for name, one in found.items() if name != trouble.host}
-    assert others == dict.fromkeys(others, new)
     assert new != before.release
+    says_so(run, trouble, old=before.release, new=new)
+    there = found.pop(trouble.host)
+    assert {one.release if one else None for one in found.values()} == {new}, found
     # One that was lost follows the others, if its patience ends when they have stayed.
-    there = found[trouble.host]
-    assert there == before or (trouble.lost and there is not None and there.release == new), found
-    assert {name for name, count in answers.items() if not count} == ({trouble.host} if is_web else set()), answers
+    assert there == before or (trouble.lost and there is not None and there.release == new), there
+    assert {name for name, count in answers.items() if not count} == {trouble.host} & set(WEB), answers
     assert load.report.good, load.report.lines()
     again = production.deploy(tree)
-    if is_web:
+    if trouble.host in WEB:
         production.play("rotation", back=trouble.host).ended(0)
     assert live(production).release == new
     assert min(answered_by(production, visits=VISITS).values()) > 0
