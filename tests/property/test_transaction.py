@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.slipway.webapp.plugins.module_utils import _route, _transaction
+from ansible_collections.slipway.webapp.plugins.module_utils import _reserve, _route, _transaction
 from ansible_collections.slipway.webapp.plugins.module_utils._errors import SlipwayError
 from tests.property.fleet import NEW, NEXT_RUN, OLD, ROLES, Fleet
 from tests.unit.fakes import Crash, Fuse
@@ -40,6 +40,8 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeFleet:
     made: list[Fleet] = []
     # Thousands of hosts begin and end here; no power is cut that a disk would notice.
     monkeypatch.setattr(os, "fsync", lambda _descriptor: None)
+    # Nor does one of them become full.
+    monkeypatch.setattr(_reserve, "FILES", 1)
 
     def one(calls: int = 0, **options: Any) -> Fleet:
         """A fleet on which a run has made so many of its calls."""
