@@ -38,7 +38,7 @@ def _takes_part(seen: Mapping[str, Any]) -> bool:
     return not (seen.get("__run_before") or {}).get("skipped")
 
 
-def _now(name: str, seen: Mapping[str, Any], *, hold: int) -> str:
+def _now(name: str, seen: Mapping[str, Any], *, release: str, hold: int) -> str:
     """What a host serves when the run has gone back."""
     live = (seen.get("__run_before") or {}).get("live") or {}
     before = f"{live['release']} from {live['slot']}" if live else ""
@@ -49,6 +49,8 @@ def _now(name: str, seen: Mapping[str, Any], *, hold: int) -> str:
     if returned.get("failed"):
         said = str(returned.get("msg") or "").splitlines()[:1]
         return f"{name} COULD NOT GO BACK ({' '.join(said)}); it tries again by itself, every few seconds"
+    if returned.get("ended") == "committed":
+        return f"{name} serves {release}: all hosts had agreed to it, and it had waited in vain for the last word"
     by_itself = ", by itself" if returned.get("ended") == "returned" else ""
     return f"{name} serves {before}, as before{by_itself}" if before else f"{name} serves no proven release"
 
@@ -92,7 +94,7 @@ def returned(
             "at: see above",
             f"why: {', '.join(gone)} cannot be reached any more" if gone else "why: see the failure above",
         ]
-    states = [_now(name, seen, hold=hold) for name, seen in mine.items()]
+    states = [_now(name, seen, release=release, hold=hold) for name, seen in mine.items()]
     lines += [("now: " if number == 0 else "     ") + state for number, state in enumerate(states)]
     lines.append(f"next: {next_step}")
     if put_back:

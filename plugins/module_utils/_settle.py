@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Callable
 
 from ansible_collections.slipway.webapp.plugins.module_utils import (
+    _assignment,
     _handover,
     _lease,
     _ledger,
@@ -24,12 +25,14 @@ from ansible_collections.slipway.webapp.plugins.module_utils import (
     _slot,
     _transaction,
 )
+from ansible_collections.slipway.webapp.plugins.module_utils._assignment import Assignment
 from ansible_collections.slipway.webapp.plugins.module_utils._errors import SlipwayError
 from ansible_collections.slipway.webapp.plugins.module_utils._files import fsync_directory, read_json
 from ansible_collections.slipway.webapp.plugins.module_utils._layout import Layout, other_slot
 from ansible_collections.slipway.webapp.plugins.module_utils._ports import Clock, Systemd
 from ansible_collections.slipway.webapp.plugins.module_utils._stack import Stack
 from ansible_collections.slipway.webapp.plugins.module_utils._transaction import (
+    BACK,
     COMMITTED,
     COMMITTING,
     IN_DOUBT,
@@ -42,7 +45,10 @@ ASK_EVERY = 5.0  # seconds between two questions, while others do not answer
 ASK_AT_LEAST_EVERY = 60.0  # seconds, when this host has gone back and the others are silent for long
 LOOK_EVERY = 2.0  # seconds between two looks at whether the controller has spoken, or has ended the run
 
-Ask = Callable[[Begun], Mapping[str, "Mapping[str, Any] | None"]]
+FORWARD, WAIT = "forward", "wait"
+
+Answers = Mapping[str, "Mapping[str, Any] | None"]
+Ask = Callable[[Begun], Answers]
 
 
 @dataclass
@@ -66,13 +72,19 @@ class Settler:
     # -- rounds --
 
     def arm(self, wish: Begun, *, seconds: int = 0) -> None:
-        """Write down what begins, and start the timer that ends it without a controller."""
+        """Write down what begins, and start the timer that ends it without a controller.
+
+        With ``seconds`` the run has begun, and the controller will be silent for so long. A host that has ended it by
+        itself meanwhile refuses: it would begin anew with what it has gone back to, and then agree to stay there.
+        """
         if self.check_mode:
             self.actions.append(f"Write down what begins: {_transaction.summary(wish)}")
             return
         with _transaction.alone(self.layout):
             _reserve.keep(self.layout)
-            if _transaction.begin(self.layout, wish, clock=self.clock, seconds=seconds):
+            if seconds:
+                _transaction.extend(self.layout, run=wish.run, clock=self.clock, seconds=seconds)
+            elif _transaction.begin(self.layout, wish, clock=self.clock):
                 self.actions.append(f"Write down what begins: {_transaction.summary(wish)}")
             timer = self.layout.settle_unit
             if not self.systemd.timer_active(timer):
@@ -125,11 +137,11 @@ class Settler:
 
     # -- without a controller --
 
-    def settle(self, ask: Ask, *, why: str, last: bool = False) -> bool:
+    def settle(self, ask: Ask, *, why: str, last: bool = False, hurried: bool = False) -> bool:
         """End what an earlier run has left; True when nothing is left to do.
 
         ``ask`` asks the other hosts. One that went back while some of them did not answer asks again, because they may
-        have stayed; with ``last`` it does not.
+        have stayed; with ``last`` it does not. ``hurried`` says that its patience is not over: it was restarted.
         """
         with _transaction.alone(self.layout):
             begun = _transaction.read(self.layout)
@@ -137,12 +149,11 @@ class Settler:
                 return True
             self._make_room()
             answers = ask(begun) if begun.state != COMMITTED else {}
-            states = _transaction.states_of(answers, run=begun.run)
-            if begun.state == COMMITTED or COMMITTED in states.values():
-                self.stay(begun) if begun.state in (COMMITTED, COMMITTING) else self.forward(begun)
-                return True
-            if begun.state in IN_DOUBT and _transaction.decide(begun.state, votes=begun.votes, peers=states) == STAY:
-                self.forward(begun)
+            then = self._then(begun, answers, waits=not last and (hurried or not begun.votes))
+            if then == WAIT:
+                return False
+            if then in (STAY, FORWARD):
+                self.stay(begun) if then == STAY else self.forward(begun)
                 return True
             if not begun.done:
                 self.back(begun, why=why)
@@ -150,6 +161,26 @@ class Settler:
             if over:
                 self._over()
             return over
+
+    def _then(self, begun: Begun, answers: Answers, *, waits: bool) -> str:
+        """STAY, FORWARD, BACK or WAIT, by what the others say.
+
+        That all have agreed is not the controller's word: it may be about to take them back. Who loses his patience,
+        as late as the others, concludes that it is dead. Who was restarted is early, and who has no voice must not
+        decide what the others have not: they ``waits``.
+        """
+        states = _transaction.states_of(answers, run=begun.run)
+        if COMMITTED in (begun.state, *states.values()):
+            if begun.state in (COMMITTED, COMMITTING):
+                return STAY
+            # The others may have stayed without this host (exclude_host), before it was given the release.
+            return FORWARD if self._has(begun) else BACK
+        if begun.state not in IN_DOUBT:
+            return BACK
+        if _transaction.decide(begun.state, votes=begun.votes, peers=states) == BACK:
+            return BACK
+        heard = begun.votes or COMMITTING in states.values() or bool(_transaction.silent(answers))
+        return WAIT if waits and heard else FORWARD
 
     def settle_now(self, ask: Ask) -> None:
         """What the next run does, which has the lease: the earlier one is dead, and nobody waits for it."""
@@ -163,7 +194,7 @@ class Settler:
 
     def wait_and_settle(self, ask: Ask) -> None:
         """What the host's own timer does: wait for the controller's next word, then end the run without it."""
-        pause = ASK_EVERY
+        pause, told, since = ASK_EVERY, "", self.clock.monotonic()
         while True:
             begun = _transaction.read(self.layout)
             if begun is None:
@@ -174,19 +205,22 @@ class Settler:
                 self.clock.sleep(min(left, LOOK_EVERY))
                 continue
             why = "the host was restarted" if restarted else f"no word from the controller for {begun.hold} s"
-            if not begun.done:
-                self.tell(f"{_transaction.summary(begun)}, {begun.state}: {why}")
-            if self._settled(begun, ask, why=f"{why}: the host has gone back by itself", dead=not restarted):
+            line = f"{_transaction.summary(begun)}, {begun.state}: {why}"
+            if not begun.done and line != told:
+                self.tell(line)
+                told = line
+            hurried = restarted and self.clock.monotonic() - since < begun.hold
+            if self._settled(begun, ask, why=f"{why}: the host has gone back by itself", hurried=hurried):
                 return
             self.clock.sleep(pause)
             pause = min(2 * pause, ASK_AT_LEAST_EVERY) if begun.done else ASK_EVERY
 
-    def _settled(self, begun: Begun, ask: Ask, *, why: str, dead: bool) -> bool:
+    def _settled(self, begun: Begun, ask: Ask, *, why: str, hurried: bool) -> bool:
         """One attempt. A host that cannot go back now (its database is away, too) tries again."""
         try:
-            over = self.settle(ask, why=why)
+            over = self.settle(ask, why=why, hurried=hurried)
             # Where only this host was restarted, whoever conducts the run still needs the lease.
-            if begun.lease and dead:
+            if begun.lease and not _transaction.restarted(self.layout, begun):
                 _lease.abandon(self.layout, owner=begun.run)
         except (SlipwayError, OSError) as error:
             self.tell(str(error))
@@ -231,6 +265,12 @@ class Settler:
         self.actions += result["actions"]
         self.before.append(result["diff"]["before"])
         self.after.append(result["diff"]["after"])
+
+    def _has(self, begun: Begun) -> bool:
+        """Whether the run has come as far on this host as to give the slot its release, or found it there."""
+        return not begun.moves or _assignment.assignment(self.layout, begun.slot)[0] == Assignment(
+            begun.release, begun.config
+        )
 
     def _in_traffic(self, slot: str) -> bool:
         route = _route.probe(self.layout)

@@ -136,7 +136,7 @@ def alone(layout: Layout) -> contextlib.AbstractContextManager[None]:
     return locked(layout.lock("transaction"), wait_seconds=_WAIT, what="the end of an earlier run")
 
 
-def begin(layout: Layout, wish: Begun, *, clock: Clock, seconds: int = 0) -> bool:
+def begin(layout: Layout, wish: Begun, *, clock: Clock) -> bool:
     """Write down what this run begins, or that it goes on; True when it is new. Another run's work is refused."""
     found = read(layout)
     if found is not None and found.run != wish.run:
@@ -147,13 +147,13 @@ def begin(layout: Layout, wish: Begun, *, clock: Clock, seconds: int = 0) -> boo
             next_step="run the same command again; it settles first what an earlier run has left",
         )
     if found is not None:
-        _extend(layout, found, clock=clock, seconds=seconds)
+        _extend(layout, found, clock=clock, seconds=0)
         return False
-    _hold_lease(layout, wish, clock=clock, seconds=seconds)
+    _hold_lease(layout, wish, clock=clock, seconds=0)
     # It lies in /run: who restarts has lost it, and does not wait for a controller that has lost him.
     ensure_directory(os.path.dirname(layout.awake))
     write_atomically(layout.awake, f"{wish.run}\n".encode())
-    write(layout, replace(wish, until=clock.monotonic() + max(wish.hold, seconds), state=ARMED))
+    write(layout, replace(wish, until=clock.monotonic() + wish.hold, state=ARMED))
     return True
 
 

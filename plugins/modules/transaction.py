@@ -22,7 +22,8 @@ extends_documentation_fragment:
 options:
   state:
     description:
-      - V(armed) writes down what begins and starts the timer; again, it extends the time.
+      - V(armed) writes down what begins and starts the timer. With O(seconds) it has begun, and its time is extended;
+        refused when the run is over here.
       - V(committing) says that this host and all others are well. Refused when the run is over here.
       - V(committed) ends the run with the new release. The ledger says so, and the old slot is stopped when its time to
         stay warm is over, at once where migrations wait for it to go.

@@ -12,6 +12,7 @@ import signal
 import tempfile
 import time
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -153,3 +154,16 @@ class Stopped:
         run = self.started.wait()
         shutil.rmtree(self._directory)
         return run
+
+
+@contextlib.contextmanager
+def stopped_at(step: Step, site: Site, playbook: str, *, limit: float, **settings: Any) -> Iterator[Stopped]:
+    """A run that waits at a step, which it must reach; in the end nothing is left of it."""
+    run = Stopped(site, playbook, step=step, settings=settings)
+    try:
+        if not run.reach(limit=limit):
+            run.kill()
+            raise AssertionError(f"{step.name} was not reached in {limit} s:\n{run.started.wait().output[-6000:]}")
+        yield run
+    finally:
+        run.end()

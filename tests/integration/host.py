@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import shlex
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,15 @@ BOOT_SECONDS = 90
 
 class HostError(Exception):
     """A look at a host failed."""
+
+
+def wait_for(what: Callable[[], bool], *, seconds: float) -> float:
+    """Wait until it is true; how long that took."""
+    began = time.monotonic()
+    while not what():
+        assert time.monotonic() - began < seconds, f"not within {seconds} s"
+        time.sleep(0.2)
+    return time.monotonic() - began
 
 
 @dataclass(frozen=True, kw_only=True)

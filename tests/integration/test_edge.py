@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import shlex
@@ -11,24 +12,35 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
 from tests.app import frontend as editions
+from tests.faults import steps
+from tests.faults.hook import stopped_at
 from tests.hosts import engine
 from tests.integration.conftest import fleet_of
 from tests.integration.controller import Run
-from tests.integration.host import Host
+from tests.integration.host import Host, wait_for
 from tests.integration.site import Site, make_site
 from tests.load import LoadGenerator
 from tests.load.report import Report
+from tests.scenarios.ask import ask
 
 pytestmark = pytest.mark.long
 TOKEN = "preview-9f2c1b7a55d0"
 WEB = ("app1", "app2", "app3")
 AWAY_SECONDS = 8
+PATIENCE = 120  # seconds until a deploy has come to a step
+VISITS = 6
+# Of those who stay until they are told to come again, and of the load's; none of these leaves by itself.
+PATIENT, SOCKETS, ENDLESS = 3, 6, 100_000
+STAY_SECONDS = 400
+WARM_SECONDS = 15
+SERVICE_RESTART = 1012  # https://www.iana.org/assignments/websocket/websocket.xhtml#close-code-number
 
 
 def settings() -> dict[str, Any]:
@@ -78,6 +90,10 @@ class Seen:
     @property
     def slot(self) -> str:
         return str(json.loads(self.body)["slot"])
+
+    @property
+    def release(self) -> str:
+        return str(json.loads(self.body)["release"])
 
 
 def get(site: Site, path: str, **headers: str) -> Seen:
@@ -159,6 +175,27 @@ def test_testers_come_first(fleet: Site, tell: Callable[[str], None]) -> None:
     assert readable == [["/etc/nginx/conf.d/slipway-preview-board.conf"]] * 4
     assert fleet.hosts["app1"].sh(f"stat -c '%a %U' {readable[0][0]}").strip() == "600 root"
     tell(f"header and cookie reach {other} while everybody gets {live}")
+
+
+def test_testers_have_a_release_before_anybody_else_does(fleet: Site, tell: Callable[[str], None]) -> None:
+    """Inside of a deploy, when every host is well and the first of them has not moved; afterwards all have it."""
+    old, (_live, other) = get(fleet, "/health").release, slots(fleet)
+    tree = fleet.sources.tree(release=2)
+    with stopped_at(steps.BY_NAME["switch_1"], fleet, "deploy", limit=PATIENCE, webapp_source=str(tree)) as run:
+        seen = [as_tester(fleet, "/health") for _visit in range(VISITS)]
+        seen += [by_cookie(fleet, "/health") for _visit in range(VISITS)]
+        everybody = [get(fleet, "/health") for _visit in range(VISITS)]
+        stranger = get(fleet, "/health", X_Slipway_Preview=TOKEN.upper())
+        assert run.running
+        run.go_on()
+        run.started.wait().ended(0)
+    (new,) = {one.release for one in seen}
+    assert new != old
+    assert {one.slot for one in seen} == {other}
+    assert {one.release for one in (*everybody, stranger)} == {old}
+    after = [get(fleet, "/health"), as_tester(fleet, "/health"), by_cookie(fleet, "/health")]
+    assert {(one.release, one.slot) for one in after} == {(new, other)}
+    tell(f"{len(seen)} visits of testers to {new} while {len(everybody)} of everybody else found {old}")
 
 
 # Stands where the application does, and keeps what it is sent.
@@ -384,3 +421,61 @@ def test_files_of_a_front_end_are_those_of_the_web_hosts(fleet: Site, tell: Call
     logs = [fleet.hosts[name].sh('grep -c \'"uri":"/"\' /var/log/nginx/board.access.json || true') for name in WEB]
     assert sum(int(count) for count in logs) >= 12
     tell(f"one ETag from {len(WEB)} hosts; {len(again)} times 304")
+
+
+def serving(site: Site, slot: str) -> list[str]:
+    """The web hosts on which a slot runs, or is being stopped."""
+    ask_unit = f"systemctl is-active {site.app}-web@{slot}"
+    return [name for name in WEB if site.hosts[name].try_sh(ask_unit)[1].strip() not in ("inactive", "failed")]
+
+
+def stays(site: Site) -> dict[str, Any]:
+    """A visitor who says one thing, keeps the WebSocket until it is closed, and comes again."""
+    visit = ask(
+        address=site.hosts["edge1"].address,
+        name=site.domain,
+        scheme="https",
+        paths=["/ws/echo"],
+        text="Here I stay",
+        stay=STAY_SECONDS,
+    )
+    (found,) = asyncio.run(visit)
+    return found
+
+
+def test_websockets_end_with_their_slot_and_come_again(fleet: Site, tell: Callable[[str], None]) -> None:
+    """Two proxies away from it: what is open stays with the old release through a switch, until its slot is stopped."""
+    settings: dict[str, Any] = {"webapp_server": "uvicorn"}
+    fleet.play("provision", **settings).ended(0)
+    fleet.deploy(fleet.sources.tree(release=2), **settings)
+    live, _other = slots(fleet)
+    old = get(fleet, "/health").release
+    with (
+        load(fleet, clients=4, rate=12.0, websockets=SOCKETS, socket_echoes=ENDLESS) as running,
+        ThreadPoolExecutor(PATIENT) as pool,
+    ):
+        patient = [pool.submit(stays, fleet) for _visitor in range(PATIENT)]
+        running.wait_for(answers=60)
+        fleet.deploy(fleet.sources.tree(release=2), **settings, webapp_warm_seconds=WARM_SECONDS)
+        new = get(fleet, "/health").release
+        found = [one.result() for one in patient]
+        wait_for(lambda: not serving(fleet, live), seconds=PATIENCE)
+        running.wait_for(answers=100)
+    assert {json.loads(one["body"])["release"] for one in found} == {old}
+    assert {one["closed"] for one in found} == {SERVICE_RESTART}
+    assert {json.loads(one["again"])["release"] for one in found} == {new}
+    report = running.report
+    # What was sent in the instant of the end was not answered, and the client is told by the same code to say it again.
+    unlucky = [one for one in report.examples if one.failure == "socket-closed"]
+    assert report.failed == len(unlucky) <= SOCKETS, report.lines()
+    assert {one.detail for one in unlucky} <= {f"code {SERVICE_RESTART} instead of an echo"}, report.lines()
+    # Each of them was closed once, and opened anew once.
+    assert report.closed_sockets[str(SERVICE_RESTART)] + len(unlucky) == SOCKETS, report.closed_sockets
+    assert set(report.closed_sockets) == {str(SERVICE_RESTART)}, report.closed_sockets
+    opened = report.kinds["socket-open"]
+    assert (opened.sent, opened.failed) == (2 * SOCKETS, 0), report.lines()
+    assert report.posts.sound, report.lines()
+    tell(
+        f"{SOCKETS + PATIENT} WebSockets closed with {SERVICE_RESTART}, opened anew; {len(unlucky)} texts to say again;"
+        f" {report.kinds['socket-echo'].answered} came back; {counts(report)}"
+    )

@@ -3,15 +3,21 @@
 
 from __future__ import annotations
 
+import shlex
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
 from ansible_collections.slipway.webapp.plugins.module_utils._layout import SLOTS, other_slot
+from tests.faults import steps
+from tests.faults.hook import stopped_at
 from tests.integration.controller import Run, Started
+from tests.integration.host import Host, wait_for
 from tests.integration.site import Site
 from tests.load import LoadGenerator
 from tests.load.options import Mix
@@ -116,3 +122,101 @@ def test_a_release_that_leaks_errors_or_is_slow_or_cannot_be_judged_is_taken_bac
     tell(
         f"leaks {leaks.seconds:.1f} s, slow {slow.seconds:.1f} s, gone {gone.seconds:.1f} s: {load.report.last_line()}"
     )
+
+
+# Answers like Prometheus, with the number in a file, and writes down what it was asked.
+PROMETHEUS = """
+import json, sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from urllib.parse import parse_qs, urlsplit
+
+class Server(BaseHTTPRequestHandler):
+    def do_GET(self):
+        parts = urlsplit(self.path)
+        with open(sys.argv[1] + "/asked", "a") as asked:
+            asked.write(parts.path + " " + parse_qs(parts.query)["query"][0] + "\\n")
+        with open(sys.argv[1] + "/value") as value:
+            series = {"metric": {"queue": "default"}, "value": [1800000000.1, value.read().strip()]}
+        body = json.dumps({"status": "success", "data": {"resultType": "vector", "result": [series]}}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+HTTPServer(("", int(sys.argv[2])), Server).serve_forever()
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prometheus:
+    """One on a test host, that says what it is told to."""
+
+    host: Host
+    directory: str = "/run/prometheus"
+    port: int = 9090
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.host.address}:{self.port}"
+
+    def start(self, value: float) -> None:
+        self.say(value)
+        command = f"python3 -c {shlex.quote(PROMETHEUS)} {self.directory} {self.port}"
+        self.host.sh(f"systemd-run --quiet --unit=prometheus {command}")
+        wait_for(self._answers, seconds=30)
+        self.asked()
+
+    def _answers(self) -> bool:
+        with suppress(OSError), urllib.request.urlopen(f"{self.url}/api/v1/query?query=up", timeout=5) as answer:
+            return bool(answer.read())
+        return False
+
+    def say(self, value: float) -> None:
+        """One rename: who asks gets the one number or the other."""
+        place = f"{self.directory}/value"
+        self.host.sh(f"mkdir -p {self.directory}; echo {value} >{place}.new; mv {place}.new {place}")
+
+    def asked(self) -> list[str]:
+        """What it was asked since the last time that somebody wanted to know."""
+        place = f"{self.directory}/asked"
+        return self.host.sh(f"touch {place}; cat {place}; rm {place}").splitlines()
+
+    def stop(self) -> None:
+        self.host.sh(f"systemctl stop prometheus; rm -r {self.directory}")
+
+
+@pytest.fixture
+def prometheus(board: Site) -> Iterator[Prometheus]:
+    """A Prometheus that the controller reaches; the queue is short."""
+    made = Prometheus(host=board.host)
+    made.start(3)
+    yield made
+    made.stop()
+
+
+def test_prometheus_has_a_say(board: Site, prometheus: Prometheus, tell: Callable[[str], None]) -> None:
+    """Nobody comes, and both sides answer us well; what decides is the queue, which the new release lets grow."""
+    query = 'sum by (queue) (celery_queue_length{queue!=""})'
+    settings: dict[str, Any] = {
+        **HALF,
+        "webapp_analysis_seconds": 3,
+        "webapp_prometheus_url": prometheus.url,
+        "webapp_prometheus_queries": [{"name": "queue", "query": query, "max": 5}],
+    }
+    good = board.deploy(board.sources.tree(), **settings)
+    assert "Prometheus, queue: 3" in good.said, good.output[-4000:]
+    asked = prometheus.asked()
+    assert asked
+    assert set(asked) == {f"/api/v1/query {query}"}
+
+    live, tree = board.live(), board.sources.tree()
+    judge = steps.BY_NAME["judge"]
+    with stopped_at(judge, board, "deploy", limit=SECONDS, webapp_source=str(tree), **settings) as run:
+        assert set(board.host.look(board.app)["route"]) == BOTH
+        assert prometheus.asked() == [], "it is no matter of a release that nobody has yet"
+        prometheus.say(7)
+        run.go_on()
+        grown = run.started.wait()
+    taken_back(board, grown, live, WORSE, "Prometheus, queue: 7 is above 5")
+    assert set(prometheus.asked()) == {f"/api/v1/query {query}"}
+    tell(f"{len(asked)} questions; good {good.seconds:.1f} s, taken back {grown.seconds:.1f} s")

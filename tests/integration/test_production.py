@@ -8,14 +8,19 @@ import json
 import re
 import secrets
 import subprocess
-import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.integration.host import Host, Live
+import pytest
+
+from tests.faults import outside, steps
+from tests.faults.hook import stopped_at
+from tests.integration.controller import Run
+from tests.integration.host import Host, Live, wait_for
 from tests.integration.site import Site
 from tests.integration.test_redeploy import differences
 from tests.integration.test_secrets import forms, places_with
@@ -25,7 +30,10 @@ WEB = ("app1", "app2", "app3")
 APPLICATION = (*WEB, "worker1")
 OTHERS = ("edge1", "db1")
 VISITS = 60
-FAILED_HOSTS = 2
+TASKS = 8
+FAILED_HOSTS, UNREACHABLE_HOSTS = 2, 4  # how Ansible ends
+REACH_SECONDS = 300  # a backup and its proof may be on the way
+REST_SECONDS = 240  # twice what a host waits for its controller
 
 
 def live(site: Site) -> Live:
@@ -73,13 +81,13 @@ def query(site: Site, sql: str) -> str:
     return site.hosts["db1"].sh(f'runuser -u postgres -- psql -d {site.app} -Atc "{sql}"').strip()
 
 
-def wait_for(what: Callable[[], bool], *, seconds: float) -> float:
-    """Wait until it is true; how long that took."""
-    began = time.monotonic()
-    while not what():
-        assert time.monotonic() - began < seconds, f"not within {seconds} s"
-        time.sleep(0.2)
-    return time.monotonic() - began
+def work_is_done(site: Site) -> float:
+    """Some tasks of app1 are done once each; how long that took."""
+    batch = manage(site.hosts["app1"], site.app, f"enqueue --count {TASKS} --seconds 0.05").strip()
+    done = f"SELECT count(*) FROM jobs_jobrun r JOIN jobs_job j ON j.id = r.job_id WHERE j.batch = '{batch}'"
+    took = wait_for(lambda: query(site, f"{done} AND r.finished_at IS NOT NULL") == str(TASKS), seconds=30)
+    assert query(site, done) == str(TASKS)
+    return took
 
 
 def fleet_files(site: Site, names: tuple[str, ...]) -> dict[str, dict[str, str]]:
@@ -130,16 +138,13 @@ def test_it_is_deployed(production: Site, tell: Callable[[str], None]) -> None:
 
 
 def test_work_is_done_and_beat_ticks(production: Site, tell: Callable[[str], None]) -> None:
-    batch = manage(production.hosts["app1"], production.app, "enqueue --count 8 --seconds 0.05").strip()
-    done = f"SELECT count(*) FROM jobs_jobrun r JOIN jobs_job j ON j.id = r.job_id WHERE j.batch = '{batch}'"
-    took = wait_for(lambda: query(production, f"{done} AND r.finished_at IS NOT NULL") == "8", seconds=30)
-    assert query(production, done) == "8"
+    took = work_is_done(production)
     ticks = int(query(production, "SELECT count(*) FROM jobs_tick"))
     wait_for(lambda: int(query(production, "SELECT count(*) FROM jobs_tick")) >= ticks + 3, seconds=20)
     recent = "FROM jobs_tick WHERE sent_at > now() - interval '4 s'"
     beats = query(production, f"SELECT string_agg(DISTINCT host || '/' || slot, ',') {recent}")
     assert beats == f"worker1/{production.hosts['worker1'].look(production.app)['route'].popitem()[0]}", beats
-    tell(f"8 jobs from app1 done once each by worker1 in {took:.1f} s; ticks of {beats}: {ticks}, then 3 more")
+    tell(f"{TASKS} jobs from app1 done once each by worker1 in {took:.1f} s; ticks of {beats}: {ticks}, then 3 more")
 
 
 def test_visitors_notice_neither_redeploy_nor_rollback(production: Site, tell: Callable[[str], None]) -> None:
@@ -237,37 +242,114 @@ def test_status_says_what_there_is(production: Site, tell: Callable[[str], None]
     tell(f"{len(APPLICATION)} hosts as their files, units and processes say; a stopped web process is seen")
 
 
-def test_a_run_goes_on_without_a_host(production: Site, tell: Callable[[str], None]) -> None:
-    """One host cannot start anything; the others get the release, and the edge leaves that one alone."""
-    before = live(production)
-    broken = production.hosts["app3"]
-    broken.sh(f"chmod 000 /etc/{production.app}/gunicorn.conf.py")
+@dataclass(frozen=True, kw_only=True)
+class Trouble:
+    """What befalls a host in front of a step of a deploy. Where it is ``lost`` it has to end the run by itself."""
+
+    host: str
+    step: str
+    befall: Callable[[Host, str], None]
+    mend: Callable[[Host, str], None]
+    lost: bool = False
+
+
+def cannot_start(process: str, *, on: str) -> Trouble:
+    """The unit that the new release would run as ends at once; what serves is let alone."""
+
+    def place(app: str, slot: str) -> str:
+        return f"/run/systemd/system/{app}-{process}@{slot}.service.d"
+
+    def befall(here: Host, app: str) -> None:
+        (live,) = here.look(app)["route"]
+        directory = place(app, {"blue": "green", "green": "blue"}[live])
+        words = "[Service]\\nExecStart=\\nExecStart=/bin/false\\n"
+        here.sh(f"mkdir -p {directory}; printf '{words}' >{directory}/broken.conf; systemctl daemon-reload")
+
+    def mend(here: Host, app: str) -> None:
+        units = f"'{app}-{process}@*.service'"
+        here.sh(f"rm -rf {place(app, '*')}; systemctl daemon-reload; systemctl reset-failed {units} || true")
+
+    return Trouble(host=on, step="start", befall=befall, mend=mend)
+
+
+# In front of the gate: the new release runs there already, and what serves answers visitors as before.
+OUT_OF_REACH = Trouble(
+    host="app3",
+    step="gate",
+    befall=lambda here, _app: outside.cut_ssh(here),
+    mend=lambda here, _app: outside.right(here),
+    lost=True,
+)
+
+
+def gone_on_without(site: Site, trouble: Trouble, *, tree: Path) -> Run:
+    """A deploy that meets the trouble."""
+    settings: dict[str, Any] = {"webapp_on_host_failure": "exclude_host", "webapp_health_deadline": 30}
+    step = steps.BY_NAME[trouble.step]
+    with stopped_at(step, site, "deploy", limit=REACH_SECONDS, webapp_source=str(tree), **settings) as stopped:
+        trouble.befall(site.hosts[trouble.host], site.app)
+        stopped.go_on()
+        return stopped.started.wait()
+
+
+def says_so(run: Run, trouble: Trouble, *, old: str, new: str) -> None:
+    """Whom the run went on without, and what to do next."""
+    host = trouble.host
+    assert run.code == (UNREACHABLE_HOSTS if trouble.lost else FAILED_HOSTS), run.output[-6000:]
+    back = f", then rotation.yml -e back={host}" if host in WEB else ""
+    for words in (
+        f"the run goes on without {host}",
+        f"{new} serves its users, but not from {host}",
+        f"mend what failed there, deploy again{back}",
+        f"{host} cannot be reached; it goes back to {old}" if trouble.lost else f"{host} serves {old}",
+    ):
+        assert words in run.said, f"{words!r} is not in:\n{run.output[-6000:]}"
+    assert ("rotation.yml -e back=" in run.said) == (host in WEB), run.output[-6000:]
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        pytest.param(cannot_start("web", on="app3"), id="web-fails"),
+        pytest.param(OUT_OF_REACH, id="web-unreachable", marks=pytest.mark.long),
+        pytest.param(cannot_start("worker", on="worker1"), id="worker-fails", marks=pytest.mark.long),
+    ],
+)
+def test_a_run_goes_on_without_a_host(production: Site, trouble: Trouble, tell: Callable[[str], None]) -> None:
+    """The others get the release, the edge leaves a web host alone, and visitors and tasks notice nothing."""
+    before, victim, tree = live(production), production.hosts[trouble.host], production.sources.tree(release=3)
     url = f"https://{production.hosts['edge1'].address}"
     load = LoadGenerator(
         url=url, host=production.domain, insecure=True, clients=8, rate=10.0, max_seconds=900, verify_posts=True
     )
-    tree = production.sources.tree(release=3)
-    settings: dict[str, Any] = {"webapp_on_host_failure": "exclude_host", "webapp_health_deadline": 30}
-    with load:
-        load.wait_for(answers=20)
-        run = production.play("deploy", webapp_source=str(tree), **settings)
-        load.wait_for(answers=20)
-    broken.sh(f"chmod 640 /etc/{production.app}/gunicorn.conf.py")
+    try:
+        with load:
+            load.wait_for(answers=20)
+            run = gone_on_without(production, trouble, tree=tree)
+            load.wait_for(answers=20)
+        # What nobody could tell it, it finds out by itself.
+        wait_for(lambda: victim.look(production.app)["pending"] is None, seconds=REST_SECONDS)
+        new = production.ask("/health").json()["release"]
+        found = {name: production.hosts[name].live(production.app) for name in APPLICATION}
+        answers = answered_by(production, visits=VISITS)
+        took = work_is_done(production)
+    finally:
+        trouble.mend(victim, production.app)
+    assert new != before.release
+    says_so(run, trouble, old=before.release, new=new)
+    there = found.pop(trouble.host)
+    assert {one.release if one else None for one in found.values()} == {new}, found
+    # One that was lost follows the others, if its patience ends when they have stayed.
+    assert there == before or (trouble.lost and there is not None and there.release == new), there
+    assert {name for name, count in answers.items() if not count} == {trouble.host} & set(WEB), answers
+    assert load.report.good, load.report.lines()
+    again = production.deploy(tree)
+    if trouble.host in WEB:
+        production.play("rotation", back=trouble.host).ended(0)
+    assert live(production).release == new
+    assert min(answered_by(production, visits=VISITS).values()) > 0
     report = load.report
-    assert run.code == FAILED_HOSTS, run.output[-6000:]
-    assert "the run goes on without app3" in run.said, run.output[-6000:]
-    assert "serves its users, but not from app3" in run.said, run.output[-6000:]
-    assert "deploy again, then rotation.yml -e back=app3" in run.said, run.output[-6000:]
-    found = {name: production.hosts[name].live(production.app) for name in APPLICATION}
-    assert {name: one.release for name, one in found.items() if one and name != "app3"} == dict.fromkeys(
-        ("app1", "app2", "worker1"), production.ask("/health").json()["release"]
+    tell(
+        f"sent={report.sent} answered={report.answered} failed={report.failed}, {run.seconds:.0f} s; tasks done without"
+        f" {trouble.host} in {took:.1f} s; all hosts got it {again.seconds:.0f} s later"
     )
-    assert found["app3"] == before
-    assert set(answered_by(production, visits=20)) == set(WEB)
-    assert answered_by(production, visits=20)["app3"] == 0
-    assert report.good, report.lines()
-    production.deploy(tree)
-    production.play("rotation", back="app3").ended(0)
-    assert live(production).release != before.release
-    assert answered_by(production, visits=VISITS)["app3"] > 0
-    tell(f"sent={report.sent} answered={report.answered} failed={report.failed}; then all hosts got it")

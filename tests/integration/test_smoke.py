@@ -24,6 +24,11 @@ CHECKS: list[dict[str, Any]] = [
     {"name": "health", "path": "/health", "json": {"status": "ok", "database": "ok"}},
     {"name": "notes", "path": "/notes?token=none", "headers": {"Accept": "application/json", "X-Token": TOKEN}},
 ]
+# A smoke test of the operator's own, which the release does not pass.
+BASKET = """#!/bin/sh
+echo "$SMOKE_RELEASE keeps no basket" >&2
+exit 3
+"""
 
 
 def results(path: Path) -> dict[str, list[str]]:
@@ -65,16 +70,30 @@ def test_smoke_tests_of_the_live_release(board: Site, tmp_path: Path, tell: Call
     tell(f"4 passed in {run.seconds:.0f} s, 1 of 4 failed in {failed.seconds:.0f} s; nothing on the host was changed")
 
 
+@pytest.mark.parametrize(
+    ("name", "at", "why"),
+    [
+        ("gone", "Smoke | ask what users ask", "gone: status 404, not 200"),
+        ("basket", "Smoke | report", "basket: ended with 3"),
+    ],
+    ids=["a-check", "the-command"],
+)
 def test_a_deploy_whose_smoke_test_fails_is_taken_back(
-    board: Site, tmp_path: Path, tell: Callable[[str], None]
+    board: Site, tmp_path: Path, name: str, at: str, why: str, tell: Callable[[str], None]
 ) -> None:
-    live, tree, report = board.live(), board.sources.tree(), tmp_path / "smoke.xml"
-    wrong = [*CHECKS, {"name": "gone", "path": "/none"}]
-    settings: dict[str, Any] = {"webapp_smoke_checks": wrong, "webapp_smoke_junit": str(report)}
-    run = board.play("deploy", webapp_source=str(tree), **settings)
-    release = as_before(board, run, live=live, at="Smoke | ask what users ask")
-    assert "gone: status 404, not 200" in run.said
-    assert results(report) == {"home": [], "health": [], "notes": [], "gone": ["Failure"]}
+    live, tree, report, program = board.live(), board.sources.tree(), tmp_path / "smoke.xml", tmp_path / "basket"
+    program.write_text(BASKET)
+    program.chmod(0o755)
+    wrong: dict[str, dict[str, Any]] = {
+        "gone": {"webapp_smoke_checks": [*CHECKS, {"name": "gone", "path": "/none"}]},
+        "basket": {"webapp_smoke_checks": CHECKS, "webapp_smoke_command": [str(program)]},
+    }
+    run = board.play("deploy", webapp_source=str(tree), webapp_smoke_junit=str(report), **wrong[name])
+    release = as_before(board, run, live=live, at=at)
+    assert why in run.said
+    assert results(report) == {"home": [], "health": [], "notes": [], name: ["Failure"]}
+    told = f"{release} keeps no basket"
+    assert [told in text for text in (report.read_text(), run.said)] == [name == "basket"] * 2
     again = board.deploy(tree, webapp_smoke_checks=CHECKS, webapp_smoke_command=["test", "-n", "x"])
     assert board.live().release == release
     tell(f"{release} went back in {run.seconds:.0f} s, then was deployed in {again.seconds:.0f} s")

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.faults import steps
-from tests.faults.hook import Stopped
+from tests.faults.hook import stopped_at
 from tests.integration.conftest import MakeSite
 from tests.integration.controller import Started
 from tests.integration.site import Site
@@ -92,17 +92,13 @@ def deploy_with_tasks(site: Site, tree: Path, *wanted: tuple[int, float]) -> Ite
     """
     (new,) = {"blue", "green"} - set(site.host.look(APP)["route"])
     site.host.sh(f"systemctl stop '{APP}-*@{new}.service'")  # it was warm
-    run = Stopped(site, "deploy", step=steps.BY_NAME["switch_1"], settings={"webapp_source": str(tree)})
-    try:
-        assert run.reach(limit=PATIENCE), run.started.wait().output[-6000:]
+    with stopped_at(steps.BY_NAME["switch_1"], site, "deploy", limit=PATIENCE, webapp_source=str(tree)) as run:
         batches = [enqueue(site, count=count, seconds=seconds) for count, seconds in wanted]
         until(lambda: begun(site, batches[0]) == wanted[0][0], "the old worker has begun them")
         run.go_on()
         while set(site.host.look(APP)["route"]) != {new}:
             assert run.running, run.started.wait().output[-6000:]
         yield batches, run.started
-    finally:
-        run.end()
 
 
 def slots_of(site: Site, batch: str) -> list[str]:

@@ -82,6 +82,8 @@ class Options:
     notes_path: str = "/notes"
     slow_path: str = "/slow"
     socket_path: str = "/ws/echo"
+    # Then a visitor leaves by himself, and comes again.
+    socket_echoes: int = 50
     verify_posts: bool = False
     seed: int = 1
 
@@ -92,6 +94,7 @@ class Options:
             ("timeout", self.timeout, LONGEST_SECONDS),
             ("max_seconds", self.max_seconds, LONGEST_SECONDS),
             ("max_requests", self.max_requests, MOST_REQUESTS),
+            ("socket_echoes", self.socket_echoes, MOST_REQUESTS),
         ):
             if not 0 < value <= most:
                 raise OptionsError(f"{name} is {value}, expected more than 0 and at most {most:g}.")

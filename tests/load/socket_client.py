@@ -11,9 +11,13 @@ import aiohttp
 from tests.load.tally import Reply, RequestError
 from tests.load.web_client import Shared
 
-ECHOES_A_CONNECTION = 50
 SECONDS_BETWEEN_ECHOES = 0.5
 CLOSING = frozenset({aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSING, aiohttp.WSMsgType.CLOSED})
+
+
+def code_of(message: aiohttp.WSMessage, connection: aiohttp.ClientWebSocketResponse) -> str:
+    """Why the server has closed it. The connection's own code is 1006 when our answer to the farewell finds nobody."""
+    return str(message.data if message.type is aiohttp.WSMsgType.CLOSE else connection.close_code)
 
 
 class SocketClient:
@@ -50,17 +54,17 @@ class SocketClient:
 
     async def _talk(self, connection: aiohttp.ClientWebSocketResponse) -> None:
         pace, tally = self._shared.pace, self._shared.tally
-        for _number in range(ECHOES_A_CONNECTION):
+        for _number in range(self._shared.options.socket_echoes):
             incoming = asyncio.ensure_future(connection.receive())
             try:
                 await pace.pause(SECONDS_BETWEEN_ECHOES)
                 if incoming.done():
-                    tally.closed_sockets[str(connection.close_code)] += 1
+                    tally.closed_sockets[code_of(incoming.result(), connection)] += 1
                     return
                 if not await pace.turn():
                     return
                 if incoming.done():
-                    tally.closed_sockets[str(connection.close_code)] += 1
+                    tally.closed_sockets[code_of(incoming.result(), connection)] += 1
                     return
 
                 async def echo(incoming: asyncio.Future[aiohttp.WSMessage] = incoming) -> Reply:
@@ -80,7 +84,7 @@ class SocketClient:
         async with asyncio.timeout(self._shared.options.timeout):
             message = await incoming
         if message.type in CLOSING or message.type is aiohttp.WSMsgType.ERROR:
-            raise RequestError("socket-closed", f"code {connection.close_code} instead of an echo")
+            raise RequestError("socket-closed", f"code {code_of(message, connection)} instead of an echo")
         try:
             answer = json.loads(message.data)
             release, slot, echoed = str(answer["release"]), str(answer["slot"]), answer["echo"]

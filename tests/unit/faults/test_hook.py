@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.faults.hook import Stopped
+from tests.faults.hook import Stopped, stopped_at
 from tests.faults.steps import Step
 from tests.integration.controller import Controller, Started
 
@@ -108,3 +108,16 @@ def test_a_step_that_does_not_exist_is_not_reached(site: Local) -> None:
     run = stopped(site, dataclasses.replace(FIRST, nth=3))
     assert not run.reach(limit=60)
     run.end().ended(0)
+
+
+def test_who_wants_a_step_gets_it_or_is_told_what_the_run_said(site: Local) -> None:
+    with stopped_at(FIRST, site, "play", limit=60) as run:  # type: ignore[arg-type]
+        assert site.made() == {"staged-one", "staged-two"}
+        run.go_on()
+        run.started.wait().ended(0)
+    missing = dataclasses.replace(FIRST, name="switch 3", nth=3)
+    with (
+        pytest.raises(AssertionError, match=r"switch 3 was not reached in 60 s:\n(.*\n)*PLAY RECAP"),
+        stopped_at(missing, site, "play", limit=60),  # type: ignore[arg-type]
+    ):
+        pytest.fail("there is no such step")

@@ -198,6 +198,16 @@ def test_sockets_echo_and_a_polite_close_between_two_texts_is_no_failure() -> No
     assert 0 < report.closed_sockets["1012"] <= site.did["echo", "close-after"]
 
 
+@pytest.mark.parametrize(("echoes", "most"), [(1, 60), (1000, 4)])
+def test_who_leaves_a_socket_by_himself_and_who_stays(echoes: int, most: int) -> None:
+    with Site() as site:
+        report = load(site, clients=1, websockets=4, rate=20.0, max_requests=60, socket_echoes=echoes)
+    assert report.failed == 0
+    assert 4 <= report.kinds["socket-open"].sent <= most
+    assert (report.kinds["socket-open"].sent > 4) == (echoes == 1)
+    assert report.closed_sockets == {}
+
+
 @pytest.mark.parametrize(("deed", "failure"), [("close-instead", "socket-closed"), ("lie", "wrong-body")])
 def test_sockets_that_do_not_echo_are_failures(deed: str, failure: str) -> None:
     with Site(plan=each(2, deed, "echo")) as site:

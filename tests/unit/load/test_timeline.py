@@ -100,6 +100,7 @@ def test_books_that_do_not_balance_are_refused(counts: tuple[int, int, int, dict
         {"max_requests": 10**9},
         {"seconds": -1},
         {"websockets": -1},
+        {"socket_echoes": 0},
         {"mix": Mix(page=0)},
     ],
 )

@@ -49,6 +49,7 @@ def test_a_fleet() -> None:
         app5=seen(told={"failed": True, "msg": "blue does not start\nfound: more"}),
         app6=seen(told={"ended": "returned"}),
         app7=seen(live=False),
+        app8=seen(told={"ended": "committed"}),
     )
     assert said == [
         "The deploy of r2 failed",
@@ -61,6 +62,7 @@ def test_a_fleet() -> None:
         "     app5 COULD NOT GO BACK (blue does not start); it tries again by itself, every few seconds",
         "     app6 serves r1 from blue, as before, by itself",
         "     app7 serves no proven release",
+        "     app8 serves r2: all hosts had agreed to it, and it had waited in vain for the last word",
         "next: mend it",
     ]
 

@@ -14,7 +14,14 @@ from typing import Any
 import pytest
 
 from ansible_collections.slipway.webapp.plugins.action.program import domain_files
-from ansible_collections.slipway.webapp.plugins.module_utils import _lease, _ledger, _reserve, _settle, _transaction
+from ansible_collections.slipway.webapp.plugins.module_utils import (
+    _lease,
+    _ledger,
+    _reserve,
+    _route,
+    _settle,
+    _transaction,
+)
 from ansible_collections.slipway.webapp.plugins.module_utils._errors import SlipwayError
 from ansible_collections.slipway.webapp.plugins.module_utils._layout import Layout
 from ansible_collections.slipway.webapp.plugins.module_utils._transaction import Begun
@@ -97,6 +104,54 @@ def test_who_went_back_alone_asks_on_and_follows(settler: _settle.Settler) -> No
     assert len([line for line in told if "no word" in line]) == 1
 
 
+def saying(*states: str) -> _settle.Ask:
+    """A host that says one of these each time it is asked, and the last one from then on."""
+    left = list(states)
+    return lambda _begun: {"a": {"run": RUN, "state": left.pop(0) if len(left) > 1 else left[0]}}
+
+
+@pytest.mark.parametrize(
+    ("states", "outcome"), [(["committing", "returned"], "failed"), (["committing", "committed"], "succeeded")]
+)
+@pytest.mark.parametrize("agreed", [False, True])
+def test_without_a_voice_it_waits_for_what_the_others_decide(
+    settler: _settle.Settler, agreed: bool, states: list[str], outcome: str
+) -> None:
+    """They have all agreed, and the controller may be taking them back."""
+    previous = {"slot": "green", "release": "r2", "config": "0123456789ab"}
+    settler.arm(begun(peers=("a",), previous=previous))
+    if agreed:
+        settler.commit(RUN)
+    settler.wait_and_settle(saying(*states))
+    assert [entry["outcome"] for entry in _ledger.read(settler.layout)] == [outcome]
+
+
+def test_a_restarted_host_does_not_take_agreement_for_the_last_word(settler: _settle.Settler) -> None:
+    """Its patience begins when it boots, for the controller may be alive."""
+    settler.arm(begun(processes=("web",), peers=("a",)))
+    settler.commit(RUN)
+    Path(settler.layout.awake).unlink()
+    before = settler.clock.monotonic()
+    settler.wait_and_settle(saying("committing"))
+    assert HOLD <= settler.clock.monotonic() - before < HOLD + 2 * _settle.ASK_EVERY
+    assert [entry["outcome"] for entry in _ledger.read(settler.layout)] == ["succeeded"]
+
+
+@pytest.mark.parametrize("has", [False, True])
+def test_who_was_left_out_follows_if_it_has_the_release(settler: _settle.Settler, has: bool) -> None:
+    settler.arm(begun(peers=("a",)))
+    if has:
+        layout = settler.layout
+        Path(layout.slot_env("green")).parent.mkdir(parents=True, exist_ok=True)
+        Path(layout.slot_env("green")).write_text('SLIPWAY_RELEASE="r2"\nSLIPWAY_CONFIG="0123456789ab"\n')
+        Path(layout.slot_link("green")).parent.mkdir(parents=True, exist_ok=True)
+        Path(layout.slot_link("green")).symlink_to("../releases/r2")
+    settler.wait_and_settle(saying("committed"))
+    assert last(settler.layout)["outcome"] == ("succeeded" if has else "failed")
+    route = _route.probe(settler.layout)
+    assert (route.live if route else "") == ("green" if has else "")
+
+
 def test_what_cannot_go_back_now_is_tried_again(settler: _settle.Settler, monkeypatch: pytest.MonkeyPatch) -> None:
     settler.arm(begun())
     back, tries = settler.back, []
@@ -157,7 +212,7 @@ def test_the_lease_lasts_as_long_as_the_hosts_are_patient(settler: _settle.Settl
     """A bake looks for an hour; whoever took the lease meanwhile would find a run that looks broken off, and end it."""
     layout, clock = settler.layout, settler.clock
     _lease.hold(layout, owner=RUN, reason="deploy", seconds=10, now=clock.now())
-    settler.arm(begun(lease=60), seconds=300)
+    settler.arm(begun(lease=60))
     for seconds in (300, 1200):
         settler.arm(begun(lease=60), seconds=seconds)
         lease, pending = _lease.probe(layout, now=clock.now()), _transaction.read(layout)
@@ -165,6 +220,19 @@ def test_the_lease_lasts_as_long_as_the_hosts_are_patient(settler: _settle.Settl
         assert pending
         assert lease.until - clock.now() == pytest.approx(seconds, abs=1)
         assert pending.until - clock.monotonic() == pytest.approx(seconds, abs=1)
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_who_is_asked_for_patience_does_not_begin_anew(settler: _settle.Settler, restarted: bool) -> None:
+    """It has gone back and waits for nobody. Armed again it would agree to stay with what it has gone back to."""
+    settler.arm(begun())
+    if restarted:
+        Path(settler.layout.awake).unlink()
+    settler.wait_and_settle(nobody)
+    with pytest.raises(SlipwayError, match="does not take part"):
+        settler.arm(begun(), seconds=300)
+    assert _transaction.read(settler.layout) is None
+    assert not settler.systemd.timer_active("shop-settle")
 
 
 def test_nothing_begins_without_the_lease(settler: _settle.Settler) -> None:
