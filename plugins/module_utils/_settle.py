@@ -81,15 +81,19 @@ class Settler:
             self.actions.append(f"Write down what begins: {_transaction.summary(wish)}")
             return
         with _transaction.alone(self.layout):
-            _reserve.keep(self.layout)
             if seconds:
                 _transaction.extend(self.layout, run=wish.run, clock=self.clock, seconds=seconds)
-            elif _transaction.begin(self.layout, wish, clock=self.clock):
-                self.actions.append(f"Write down what begins: {_transaction.summary(wish)}")
+            else:
+                self._begin(wish)
             timer = self.layout.settle_unit
             if not self.systemd.timer_active(timer):
                 self.systemd.start_later(timer, seconds=wish.hold)
                 self.actions.append(f"Go back in {wish.hold} s, unless the controller is heard of")
+
+    def _begin(self, wish: Begun) -> None:
+        _reserve.keep(self.layout)
+        if _transaction.begin(self.layout, wish, clock=self.clock):
+            self.actions.append(f"Write down what begins: {_transaction.summary(wish)}")
 
     def commit(self, run: str) -> None:
         """First round: this host is well, and so are all the others."""
