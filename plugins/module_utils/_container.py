@@ -20,7 +20,7 @@ from ansible_collections.slipway.webapp.plugins.module_utils._layout import Layo
 
 LABEL = "slipway.webapp"  # its value is the application
 _LOG_SIZE, _LOG_FILES = "50m", 5  # the engine's own options hold for its own driver only
-# Its mode would be that of the directory in the image, which may be anybody's.
+# Its mode would be that of the image's own /tmp, and still is with the runc of Debian 12.
 _TMP = "/tmp:rw,nosuid,nodev,size=256m,mode=1777"
 # Seconds that a container for one command outlives the patience of the client that waits for it.
 _LONGER = 30

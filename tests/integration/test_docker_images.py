@@ -55,8 +55,8 @@ http.server.HTTPServer(("127.0.0.1", 8125), Handler).serve_forever()
 # As teams have it: other directories, root, a user's entry point, a health check that knows a port.
 OWN = f"""FROM {BASE}
 RUN python3 -m venv /opt/board
-COPY requirements.txt /tmp/
-RUN /opt/board/bin/pip install --no-cache-dir --disable-pip-version-check -r /tmp/requirements.txt
+COPY requirements.txt /opt/
+RUN /opt/board/bin/pip install --no-cache-dir --disable-pip-version-check -r /opt/requirements.txt
 COPY . /srv/board
 WORKDIR /srv/board
 ENV PATH=/opt/board/bin:/usr/bin:/bin
