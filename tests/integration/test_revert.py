@@ -29,7 +29,7 @@ def under_load(site: Site, work: Callable[[], Done]) -> tuple[Done, Report]:
     """Do it while visitors come and go, and write notes."""
     url = f"https://{site.hosts[site.edge].address}"
     load = LoadGenerator(
-        url=url, host=site.domain, insecure=True, clients=6, rate=12.0, max_seconds=200, verify_posts=True
+        url=url, host=site.domain, insecure=True, clients=6, rate=12.0, max_seconds=400, verify_posts=True
     )
     with load:
         load.wait_for(answers=20)
