@@ -30,6 +30,11 @@ SETTINGS: dict[str, object] = {
     "webapp_registry_username": registry.USER,
     "webapp_registry_password": registry.PASSWORD,
     "webapp_container_memory": "512m",
+    # Alone, the host's database and broker listen to nobody else.
+    "webapp_database_host": None,
+    "webapp_database_password": None,
+    "webapp_redis_host": None,
+    "webapp_redis_password": None,
     # A test host may not raise limits, and its kernel may not share out cores.
     "webapp_container_cpus": 0,
     "docker_host_open_files": 0,

@@ -52,7 +52,7 @@ def tree(serial: int) -> Path:
 def inventory(count: int, *, name: str = "hosts", **settings: object) -> Path:
     """An inventory of the first ``count`` hosts; the first of them also carries database, broker, worker and beat.
 
-    ``settings`` differ from what all have, and ``name`` is what the file is called.
+    ``settings`` differ from what all have (None: it is not set), and ``name`` is what the file is called.
     """
     first = addresses()["bench1"]
     roles = {"bench1": ["edge", "web", "worker", "beat", "database", "broker"]}
@@ -78,6 +78,7 @@ def inventory(count: int, *, name: str = "hosts", **settings: object) -> Path:
         "webapp_public_address": first,
         **settings,
     }
+    shared = {key: value for key, value in shared.items() if value is not None}
     path = WORK / f"{name}-{count}.yml"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({"staging": {"hosts": hosts, "vars": shared}}, indent=1), encoding="utf-8")
