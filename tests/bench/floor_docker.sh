@@ -29,7 +29,7 @@ set +a
 names="STATIC_ROOT MEDIA_ROOT PYTHONDONTWRITEBYTECODE $(sed -n "s/^\([A-Z_]*\)=.*/\1/p" "$env")"
 for name in $names; do options="${options-} --env $name"; done
 options="$options --network host --user $(id -u "$app"):$(id -g "$app") --init --read-only --tmpfs /tmp --memory 512m"
-options="$options --cap-drop ALL --security-opt no-new-privileges --log-driver journald --volume $home:$home"
+options="$options --cap-drop ALL --security-opt no-new-privileges --log-driver journald --volume $home:$home --volume /run/postgresql:/run/postgresql"
 once() { docker run --rm $options --entrypoint python "$image" manage.py "$@"; }
 once collectstatic --noinput --verbosity 0
 once check --deploy
