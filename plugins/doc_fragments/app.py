@@ -8,7 +8,7 @@ from __future__ import annotations
 
 class ModuleDocFragment:
     """``slipway.webapp.app`` is the option. ``.attributes`` is what a module promises that changes something, ``.info``
-    one that only asks the host, ``.unchanged`` one that could not change anything.
+    one that changes nothing.
     """
 
     DOCUMENTATION = r"""
@@ -35,18 +35,6 @@ attributes:
 """
 
     INFO = r"""
----
-options: {}
-attributes:
-  check_mode:
-    description: Can run in C(check_mode) and return what would change, without changing anything.
-    support: full
-  diff_mode:
-    description: Changes nothing, so there is no difference to show.
-    support: none
-"""
-
-    UNCHANGED = r"""
 ---
 options: {}
 attributes:

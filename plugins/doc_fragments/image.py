@@ -1,13 +1,13 @@
 # Copyright: the slipway.webapp contributors
 # GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the documentation of every module that helps to build an image has in common."""
+"""What the documentation of modules that help to build an image has in common."""
 
 from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """``slipway.webapp.image.attributes`` is what a module promises that changes something, ``.info`` what others."""
+    """``slipway.webapp.image.attributes`` is what a module promises that changes something."""
 
     ATTRIBUTES = r"""
 ---
@@ -18,17 +18,5 @@ attributes:
     support: full
   diff_mode:
     description: RV(actions) tells what is done.
-    support: none
-"""
-
-    INFO = r"""
----
-options: {}
-attributes:
-  check_mode:
-    description: It changes nothing anyway.
-    support: full
-  diff_mode:
-    description: Nothing is changed.
     support: none
 """

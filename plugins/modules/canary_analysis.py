@@ -69,7 +69,7 @@ options:
     elements: dict
     default: []
 extends_documentation_fragment:
-  - slipway.webapp.app.unchanged
+  - slipway.webapp.app.info
 """
 
 EXAMPLES = r"""

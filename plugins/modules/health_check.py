@@ -21,6 +21,10 @@ description:
 extends_documentation_fragment:
   - slipway.webapp.app.info
   - slipway.webapp.app.run
+attributes:
+  check_mode:
+    description: Asks nobody, and says what it would ask.
+    support: full
 options:
   app:
     description: The application's name. Needed with O(slot).

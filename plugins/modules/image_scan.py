@@ -19,7 +19,7 @@ description:
   - What is not known counts as the worst; a finding without a severity (all those of pip-audit), and a package that
     could not be looked up, which is a finding C(UNAUDITED-name).
 extends_documentation_fragment:
-  - slipway.webapp.image.info
+  - slipway.webapp.app.info
 options:
   image:
     description: The image, by a name that the engine of this host knows.

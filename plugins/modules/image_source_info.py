@@ -15,7 +15,7 @@ description:
   - A back end without a Dockerfile is built by ours, and is refused unless its requirements are locked, by the rules of
     M(slipway.webapp.release). Nothing is changed.
 extends_documentation_fragment:
-  - slipway.webapp.image.info
+  - slipway.webapp.app.info
 options:
   path:
     description: The directory on this host that holds the source.

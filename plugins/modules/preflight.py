@@ -38,7 +38,7 @@ options:
     elements: str
     default: []
 extends_documentation_fragment:
-  - slipway.webapp.app.unchanged
+  - slipway.webapp.app.info
 """
 
 EXAMPLES = r"""

@@ -39,7 +39,7 @@ options:
     type: str
     default: ""
 extends_documentation_fragment:
-  - slipway.webapp.app.unchanged
+  - slipway.webapp.app.info
 """
 
 EXAMPLES = r"""

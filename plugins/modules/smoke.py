@@ -21,6 +21,10 @@ description:
 extends_documentation_fragment:
   - slipway.webapp.app
   - slipway.webapp.app.info
+attributes:
+  check_mode:
+    description: Asks nobody, and says what it would ask.
+    support: full
 options:
   url:
     description: The public address, such as V(https://shop.example.org). A check's path follows it.

@@ -24,20 +24,13 @@ SETTINGS: dict[str, object] = {
     "webapp_name": APP,
     "webapp_domain": DOMAIN,
     "webapp_runtime": "docker",
-    "webapp_image_repository": f"{registry.ADDRESS}/{APP}",
-    "webapp_image_base": registry.BASE,
-    "webapp_image_network": "host",
-    "webapp_registry_username": registry.USER,
-    "webapp_registry_password": registry.PASSWORD,
     "webapp_container_memory": "512m",
     # Alone, the host's database and broker listen to nobody else.
     "webapp_database_host": None,
     "webapp_database_password": None,
     "webapp_redis_host": None,
     "webapp_redis_password": None,
-    # A test host may not raise limits, and its kernel may not share out cores.
-    "webapp_container_cpus": 0,
-    "docker_host_open_files": 0,
+    **registry.images_of(APP),
 }
 _FORGET = """
 sudo sh -c 'for image in $(docker images --quiet --no-trunc {repository} | sort -u); do

@@ -14,7 +14,7 @@ import yaml
 from tests.faults.feeder import PLACE, ContainerFeeder, Feeder
 from tests.integration.controller import BUILD, ROOT
 from tests.integration.host import Host
-from tests.integration.registry import BASE, PASSWORD, USER, Registry
+from tests.integration.registry import Registry, images_of
 from tests.integration.site import PREFIX, Site, bring_up, make_production, plant, take_down
 
 FLEET = "production"
@@ -128,17 +128,10 @@ def container_settings(hosts: Mapping[str, Host]) -> dict[str, Any]:
     address = registry_address(hosts)
     return {
         "webapp_runtime": "docker",
-        "webapp_image_repository": f"{address}/board",
         "webapp_image_host": PLACE,
-        "webapp_image_base": BASE,
-        "webapp_image_network": "host",
-        "webapp_registry_username": USER,
-        "webapp_registry_password": PASSWORD,
+        **images_of("board", address=address),
         # The registry of this fleet has no certificate.
         "docker_host_settings": {"insecure-registries": [address]},
-        # A test host may not raise limits, and its kernel may not share out cores.
-        "docker_host_open_files": 0,
-        "webapp_container_cpus": 0,
     }
 
 

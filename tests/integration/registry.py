@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from typing import Any
 
 from tests.integration.host import Host
 
@@ -40,6 +41,20 @@ tar -C / --exclude=usr/share/doc --exclude=usr/share/man --exclude=usr/share/loc
     $(ls -d /etc/pip.conf /etc/uv/uv.toml /etc/nginx/mime.types 2>/dev/null) |
     docker import - {BASE} >/dev/null
 """
+
+
+def images_of(app: str, *, address: str = ADDRESS) -> dict[str, Any]:
+    """The settings of an application whose images are built on ours, with their host's network, and kept there."""
+    return {
+        "webapp_image_repository": f"{address}/{app}",
+        "webapp_image_base": BASE,
+        "webapp_image_network": "host",
+        "webapp_registry_username": USER,
+        "webapp_registry_password": PASSWORD,
+        # A test host may not raise limits, and its kernel may not share out cores.
+        "docker_host_open_files": 0,
+        "webapp_container_cpus": 0,
+    }
 
 
 @dataclass(frozen=True)

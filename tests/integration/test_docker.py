@@ -15,7 +15,7 @@ import pytest
 
 from tests.integration.conftest import MakeSite
 from tests.integration.controller import Run
-from tests.integration.registry import ADDRESS, BASE, PASSWORD, USER, Registry
+from tests.integration.registry import ADDRESS, PASSWORD, USER, Registry, images_of
 from tests.integration.site import Site
 from tests.integration.test_revert import under_load
 
@@ -30,15 +30,8 @@ def crate(staging_site: MakeSite) -> Site:
     site = staging_site(
         APP,
         webapp_runtime="docker",
-        webapp_image_repository=f"{ADDRESS}/{APP}",
-        webapp_image_base=BASE,
-        webapp_image_network="host",
-        webapp_registry_username=USER,
-        webapp_registry_password=PASSWORD,
         webapp_container_memory="512m",
-        # A test host may not raise limits, and its kernel may not share out cores.
-        docker_host_open_files=0,
-        webapp_container_cpus=0,
+        **images_of(APP),
     )
     site.play("provision").ended(0)
     registry = Registry(site.host)

@@ -169,7 +169,7 @@ def test_the_real_pip_audit(crate: Site, tree: Path, tell: Callable[[str], None]
     tell(crate.host.sh(f"{AUDIT} --version").strip())
 
 
-def deployed(site: Site, tree: Path, *, version: str) -> None:
+def build_and_deploy(site: Site, tree: Path, *, version: str) -> None:
     """Build it, deploy it, and ask what it serves."""
     output = site.directory / "image.json"
     build(site, tree, version, output=str(output)).ended(0)
@@ -183,7 +183,7 @@ def deployed(site: Site, tree: Path, *, version: str) -> None:
 def test_an_application_with_a_dockerfile_of_its_own(crate: Site) -> None:
     tree = crate.sources.tree(release=1)
     (tree / "Dockerfile").write_text(OWN)
-    deployed(crate, tree, version="own.1")
+    build_and_deploy(crate, tree, version="own.1")
     assert crate.host.sh(f"docker exec {APP}-web-{crate.live().slot} pwd").strip() == "/srv/board"
 
 
@@ -197,6 +197,6 @@ def test_an_application_that_uv_locks(crate: Site) -> None:
     here = f"rm -rf /tmp/locked && mkdir /tmp/locked && cd /tmp/locked && cat >pyproject.toml <<'END'\n{project}\nEND"
     crate.host.sh(f"{here}\n{UV} lock --quiet")
     (tree / "uv.lock").write_text(crate.host.sh("cat /tmp/locked/uv.lock"))
-    deployed(crate, tree, version="locked.1")
+    build_and_deploy(crate, tree, version="locked.1")
     (tree / "uv.lock").write_text("")
     build(crate, tree, "locked.2").refused()

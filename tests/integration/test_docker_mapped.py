@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.integration.conftest import fleet_of
-from tests.integration.registry import ADDRESS, BASE, PASSWORD, USER, Registry
+from tests.integration.registry import BASE, Registry, images_of
 from tests.integration.site import Site, make_site
 from tests.integration.test_docker import build, containers, deploy
 from tests.integration.test_revert import under_load
@@ -33,14 +33,10 @@ def vault(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
             settings={
                 "webapp_environments": ["mapped"],
                 "webapp_runtime": "docker",
-                "webapp_image_repository": f"{ADDRESS}/{APP}",
-                "webapp_image_base": BASE,
-                "webapp_registry_username": USER,
-                "webapp_registry_password": PASSWORD,
                 "docker_host_userns_remap": "default",
-                # A test host may not raise limits, and its kernel may not share out cores.
-                "docker_host_open_files": 0,
-                "webapp_container_cpus": 0,
+                **images_of(APP),
+                # A build there has other users than the host, so it cannot have the host's network.
+                "webapp_image_network": "",
             },
         )
         hosts["mapped1"].sh(REVEAL)
@@ -86,5 +82,5 @@ def test_redeploy_and_rollback_on_such_an_engine(vault: Site, tell: Callable[[st
 
 def test_an_engine_in_use_is_not_changed_by_the_way(vault: Site) -> None:
     run = vault.play("provision", docker_host_userns_remap="").refused()
-    assert "userns" in run.said, run.output[-4000:]
-    assert "docker_host_userns_switch" in run.said or "running" in run.said
+    assert "Another userns-remap hides all images and containers of this host" in run.said, run.output[-4000:]
+    assert "docker_host_userns_switch: true" in run.said

@@ -14,7 +14,7 @@ import pytest
 from tests.hosts import engine
 from tests.integration.conftest import fleet_of
 from tests.integration.host import Host
-from tests.integration.registry import BASE, PASSWORD, USER, Registry
+from tests.integration.registry import Registry, images_of
 from tests.integration.site import Site, make_site
 from tests.integration.test_docker import build, deploy
 from tests.integration.test_revert import NOBODY, under_load
@@ -43,11 +43,7 @@ def hive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
                 "webapp_environments": ["swarm"],
                 "webapp_runtime": "swarm",
                 "webapp_primary": "swarm1",
-                "webapp_image_repository": f"{registry.address}/{APP}",
-                "webapp_image_base": BASE,
-                "webapp_image_network": "host",
-                "webapp_registry_username": USER,
-                "webapp_registry_password": PASSWORD,
+                **images_of(APP, address=registry.address),
                 "webapp_database_password": "planted-database-5a1c",
                 "webapp_redis_password": "planted-redis-77d0",
                 "webapp_backup_database_url": f"postgresql://{APP}_backup:planted-backup-90e2@{address}/{APP}",
@@ -55,9 +51,7 @@ def hive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
                 "webapp_web_workers": 1,
                 # The registry of this test has no certificate.
                 "docker_host_settings": {"insecure-registries": [registry.address]},
-                # A test host may not raise limits, and its kernel shares out neither cores nor memory.
-                "docker_host_open_files": 0,
-                "webapp_container_cpus": 0,
+                # The kernel of a test host does not share out memory either.
                 "webapp_container_memory": "",
                 "webapp_container_pids": 0,
                 "webapp_worker_drain_seconds": 20,

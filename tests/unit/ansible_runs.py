@@ -18,6 +18,33 @@ ROOT = Path(__file__).resolve().parents[2]
 COLLECTIONS = ROOT / ".build" / Path(sys.prefix).name.replace("venv", "collections")
 SECONDS = 120
 
+# Stands in for modules: it writes down what it was asked, [host, task, arguments] a line of the file `asked`. It cannot
+# reach the host at the task `lost_at`, fails at `fails_at`, and says what later tasks read, or what `said` has for it.
+ACTS = """\
+import json
+from ansible.plugins.action import ActionBase
+
+SAYS = {"changed": True, "rc": 0, "lease": None, "ended": "", "stdout": "", "retained": []}
+
+
+class ActionModule(ActionBase):
+    def run(self, tmp=None, task_vars=None):
+        result, name, given = super().run(tmp, task_vars), self._task.get_name(), dict(self._task.args)
+        with open("asked", "a") as stream:
+            stream.write(json.dumps([task_vars["inventory_hostname"], name, given]) + "\\n")
+        if name.startswith(task_vars.get("lost_at", "nothing")):
+            return {**result, "unreachable": True, "msg": "no route to it"}
+        if name.startswith(task_vars.get("fails_at", "nothing")):
+            return {**result, "failed": True, "msg": "it does not start"}
+        return {**result, **SAYS, "asked": given.get("asked", 0), **task_vars.get("said", {})}
+"""
+
+
+def stand_in(place: Path) -> None:
+    """The action `acts` for the playbooks of a directory."""
+    (place / "action_plugins").mkdir()
+    (place / "action_plugins" / "acts.py").write_text(ACTS)
+
 
 @dataclass(frozen=True)
 class Run:

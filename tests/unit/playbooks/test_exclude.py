@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.unit.ansible_runs import ROOT, Run, local, playbook
+from tests.unit.ansible_runs import ROOT, Run, local, playbook, stand_in
 
 ROLES = {
     "app1": ["web"],
@@ -29,30 +29,11 @@ MODULES = re.compile(
     r"|ansible\.builtin\.(copy|shell)):(?= *(#.*)?$)",
     re.MULTILINE,
 )
-# Stands in for all of them. At the task `lost_at` its host cannot be reached, at `fails_at` it fails.
-ACTS = """\
-import json
-from ansible.plugins.action import ActionBase
-
-
-class ActionModule(ActionBase):
-    def run(self, tmp=None, task_vars=None):
-        result, name, here = super().run(tmp, task_vars), self._task.get_name(), task_vars["inventory_hostname"]
-        with open("asked", "a") as stream:
-            stream.write(json.dumps([here, name, dict(self._task.args)]) + "\\n")
-        if name.startswith(task_vars.get("lost_at", "nothing")):
-            return {**result, "unreachable": True, "msg": "no route to it"}
-        if name.startswith(task_vars.get("fails_at", "nothing")):
-            return {**result, "failed": True, "msg": "it does not start"}
-        asked = self._task.args.get("asked", 0)
-        return {**result, "changed": True, "asked": asked, "ended": "", "stdout": "", "retained": []}
-"""
 
 
 def deploy(place: Path, **victims: dict[str, Any]) -> tuple[Run, list[tuple[str, str, dict[str, Any]]]]:
     """Run it; what was asked: (host, task, arguments)."""
-    (place / "action_plugins").mkdir()
-    (place / "action_plugins" / "acts.py").write_text(ACTS)
+    stand_in(place)
     (place / "tasks").mkdir()
     for path in (ROOT / "playbooks" / "tasks").glob("*.yml"):
         (place / "tasks" / path.name).write_text(MODULES.sub(r"\1acts:", path.read_text()))

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.unit.ansible_runs import ROOT, Run, local, playbook
+from tests.unit.ansible_runs import ROOT, Run, local, playbook, stand_in
 
 ROLES = {"app1": ["web"], "app2": ["web"], "edge1": ["edge"], "db1": ["database", "broker", "worker", "beat"]}
 MODULES = re.compile(
@@ -19,21 +19,6 @@ MODULES = re.compile(
     r"|ansible\.builtin\.(command|reboot|systemd_service|uri)):$",
     re.MULTILINE,
 )
-# Stands in for all of them: it remembers what it was asked, and cannot reach the host at the task `lost_at`.
-ACTS = """\
-import json
-from ansible.plugins.action import ActionBase
-
-
-class ActionModule(ActionBase):
-    def run(self, tmp=None, task_vars=None):
-        result, name = super().run(tmp, task_vars), self._task.get_name()
-        with open("asked", "a") as stream:
-            stream.write(json.dumps([task_vars["inventory_hostname"], name, dict(self._task.args)]) + "\\n")
-        if name.startswith(task_vars.get("lost_at", "nothing")):
-            return {**result, "unreachable": True, "msg": "no route to it"}
-        return {**result, "changed": True, "rc": 0, "lease": None, **task_vars.get("said", {})}
-"""
 
 
 def plays() -> list[dict[str, Any]]:
@@ -44,8 +29,7 @@ def plays() -> list[dict[str, Any]]:
 
 def prepare(place: Path, *plays: dict[str, Any]) -> None:
     """Write a playbook and what it needs."""
-    (place / "action_plugins").mkdir()
-    (place / "action_plugins" / "acts.py").write_text(ACTS)
+    stand_in(place)
     (place / "tasks").mkdir()
     rotate = (ROOT / "playbooks" / "tasks" / "rotate.yml").read_text()
     (place / "tasks" / "rotate.yml").write_text(MODULES.sub(r"\1acts:", rotate))
