@@ -189,6 +189,8 @@ class Watched:
 CALM_SECONDS = 3.0
 STUCK_SECONDS = 25.0
 POLL_SECONDS = 1.5
+# A look takes half a second of a processor, which the run needs.
+POLL_SECONDS_OF_A_RUN = 3.0
 
 
 def watch(eyes: Eyes, *, since: float, limit: float, active: Any) -> Watched:
@@ -212,4 +214,4 @@ def watch(eyes: Eyes, *, since: float, limit: float, active: Any) -> Watched:
             return Watched(seconds=round(max(0.0, steady[0] - since), 1), verdict=verdict)
         if began - since > limit or (steady is None and began - idle > STUCK_SECONDS):
             return Watched(seconds=None, verdict=verdict)
-        time.sleep(POLL_SECONDS)
+        time.sleep(POLL_SECONDS_OF_A_RUN if running else POLL_SECONDS)

@@ -37,6 +37,7 @@ STORIES = {
 }
 # What others tell too in another way, and what stands apart from a deploy.
 LONG = {
+    ("debian13", "config_only"),
     ("debian13", "rollback"),
     ("debian13", "backup_corrupt"),
     ("debian12", "restore"),
