@@ -53,6 +53,7 @@ class FilterModule:
     def filters(self) -> dict[str, Callable[..., Any]]:
         return {
             "collection_places": collection_places,
+            "controller_path": _derived.controller_path,
             "every_host": _derived.every_host,
             "excludable_hosts": excludable_hosts,
             "host_address": _derived.host_address,
@@ -61,6 +62,7 @@ class FilterModule:
             "migration_effect": _migrations.effect_of,
             "process_environment": _derived.process_environment,
             "process_secrets": _derived.process_secrets,
+            "reachable_address": _derived.reachable_address,
             "returned_report": returned_report,
             "rollout_steps": rollout_steps,
             "service_urls": _derived.service_urls,

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -107,3 +108,15 @@ def host_address(hosts: list[str], hostvars: Mapping[str, Mapping[str, Any]]) ->
         variables = hostvars[host]
         return str(variables.get("webapp_address", variables.get("ansible_host", host)))
     return ""
+
+
+def reachable_address(hosts: list[str], hostvars: Mapping[str, Mapping[str, Any]]) -> str:
+    """The address by which the controller reaches the first of ``hosts``, as it does by SSH; '' for none."""
+    for host in hosts:
+        return str(hostvars[host].get("ansible_host", "")) or host_address([host], hostvars)
+    return ""
+
+
+def controller_path(path: str) -> str:
+    """A path on the controller, absolute. Ansible itself would begin where the playbook lies, in the collection."""
+    return os.path.abspath(os.path.expanduser(path))

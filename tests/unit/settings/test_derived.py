@@ -3,16 +3,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ansible_collections.slipway.webapp.plugins.module_utils._derived import (
     carries_password,
+    controller_path,
     host_address,
     hosts_with_role,
     process_environment,
     process_secrets,
+    reachable_address,
     service_urls,
 )
 
@@ -90,3 +93,21 @@ def test_hosts_by_role_and_their_address() -> None:
     assert hosts_with_role(["a", "b", "c"], "web", hostvars) == ["a", "b"]
     assert [host_address([host], hostvars) for host in hostvars] == ["a", "10.0.0.2", "10.1.0.3"]
     assert host_address([], hostvars) == ""
+    # The others may use a private network, to which the controller does not belong.
+    assert [reachable_address([host], hostvars) for host in hostvars] == ["a", "10.0.0.2", "10.0.0.3"]
+    assert reachable_address(["d"], {"d": {"webapp_address": "10.1.0.4"}}) == "10.1.0.4"
+    assert reachable_address([], hostvars) == ""
+
+
+def test_a_path_begins_where_the_run_was_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/ann")
+    found = [controller_path(path) for path in ("image.json", "../image.json", "/tmp/image.json", "~/image.json", ".")]
+    there = str(tmp_path)
+    assert found == [
+        f"{there}/image.json",
+        f"{tmp_path.parent}/image.json",
+        "/tmp/image.json",
+        "/home/ann/image.json",
+        there,
+    ]
