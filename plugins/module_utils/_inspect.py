@@ -209,6 +209,7 @@ def inspect(
         "artifacts": _names(layout.artifacts, ".tar.gz"),
         "configs": _names(layout.configs, ".env"),
         "lease": lease.shown(now) if lease else None,
+        "lease_turn": _lease.turn(layout, now=now),
         "maintenance": (read_text(layout.maintenance) or "").startswith("slipway:"),
         **_recorded(entries, releases),
         "pending": read_json(layout.pending),

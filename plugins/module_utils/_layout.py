@@ -126,6 +126,10 @@ class Layout:
         return os.path.join(self.state, "lease.json")
 
     @property
+    def lease_turn(self) -> str:
+        return os.path.join(self.state, "lease.turn")
+
+    @property
     def pending(self) -> str:
         return os.path.join(self.state, "pending.json")
 

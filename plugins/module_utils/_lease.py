@@ -19,6 +19,7 @@ from ansible_collections.slipway.webapp.plugins.module_utils._files import (
     fsync_directory,
     locked,
     read_json,
+    read_text,
     write_atomically,
 )
 from ansible_collections.slipway.webapp.plugins.module_utils._host import iso_time
@@ -99,6 +100,31 @@ def probe(layout: Layout, *, now: float) -> Lease | None:
     return _current(read(layout), now)
 
 
+def turn(layout: Layout, *, now: float) -> str:
+    """Whose turn it was last, for ``hold``: whoever has looked meanwhile has seen what was left by that one.
+
+    While somebody is at work it is nobody's that could be named: what was seen now may be another thing a moment later.
+    """
+    last = _last(layout)
+    return f"{last}, at work" if probe(layout, now=now) else last
+
+
+def _last(layout: Layout) -> str:
+    return (read_text(layout.lease_turn) or "").strip()
+
+
+def _require_turn(layout: Layout, *, owner: str, after: str) -> None:
+    """Nobody else has had the lease since ``owner`` looked at what there is."""
+    last = _last(layout)
+    if last not in (owner, after):
+        raise SlipwayError(
+            "Somebody else has worked on this environment since this run looked at it",
+            found=f"{last} held the lease meanwhile",
+            expected="that what this run has planned is still about what there is",
+            next_step="run the same command again",
+        )
+
+
 def _bounded(text: str, *, name: str, longest: int) -> str:
     if not text or len(text) > longest or not text.isprintable():
         raise SlipwayError(f"The lease's {name} cannot be used", expected=f"one line of 1 to {longest} characters")
@@ -153,14 +179,29 @@ def _result(before: Lease | None, after: Lease | None, action: str, now: float) 
 
 
 def hold(
-    layout: Layout, *, owner: str, reason: str, seconds: int, now: float, by: str = "", check_mode: bool = False
+    layout: Layout,
+    *,
+    owner: str,
+    reason: str,
+    seconds: int,
+    now: float,
+    by: str = "",
+    after: str | None = None,
+    check_mode: bool = False,
 ) -> dict[str, Any]:
-    """Take or extend the lease; a module's result. Who takes over another's expired lease is told so by a warning."""
+    """Take or extend the lease; a module's result. Who takes over another's expired lease is told so by a warning.
+
+    ``after`` is the ``turn`` of when the run looked; refused when it is over.
+    """
     with _alone(layout, check_mode=check_mode):
         old = read(layout)
         before = _current(old, now)
         lease = taken(before, owner=owner, reason=reason, seconds=seconds, now=now, by=by)
+        if after is not None:
+            _require_turn(layout, owner=owner, after=after)
         if not check_mode and lease != before:
+            if _last(layout) != owner:
+                write_atomically(layout.lease_turn, f"{owner}\n".encode())
             _write(layout, lease)
     verb = "Extend" if before else "Take"
     result = _result(before, lease, f"{verb} the lease until {iso_time(lease.until)}", now)

@@ -308,14 +308,17 @@ class Settler:
 def end(settler: Settler, wish: Begun, *, state: str, why: str = "") -> str:
     """The controller's word on a run that was begun here: it stays, or it goes back; how the host had ended it itself.
 
-    What the host has ended by itself is left as it is, except that the controller's word to stay wins.
+    What the host has ended by itself is left as it is, except that the controller's word to stay wins. What another run
+    has begun here since is not touched: a controller that slept may speak of what is long over.
     """
     with contextlib.nullcontext() if settler.check_mode else _transaction.alone(settler.layout):
         found = _transaction.read(settler.layout)
-        if found is not None and not settler.check_mode:
-            settler._make_room()
         ours = found if found is not None and found.run == wish.run else None
+        if ours is not None and not settler.check_mode:
+            settler._make_room()
         ended = "" if ours else _ended(settler.layout, wish.run)
+        if state == COMMITTED and ours is None and not ended and not settler.check_mode:
+            _transaction.refuse(settler.layout, found, run=wish.run)
         if state == COMMITTED:
             returned = ended == RETURNED or (ours is not None and ours.state == RETURNED)
             if returned:

@@ -15,7 +15,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, NoReturn
 
 from ansible_collections.slipway.webapp.plugins.module_utils import _lease
 from ansible_collections.slipway.webapp.plugins.module_utils._errors import SlipwayError
@@ -166,15 +166,19 @@ def extend(layout: Layout, *, run: str, clock: Clock, seconds: int = 0) -> Begun
     """The controller lives: the host waits for its next word from now on. Refused when this run is over here."""
     found = read(layout)
     if found is None or found.run != run or found.state not in IN_DOUBT or restarted(layout, found):
-        said = f"run {found.run}, {found.state}" if found else _published(layout)
-        raise SlipwayError(
-            "This host does not take part in this run any more",
-            found=said,
-            expected=f"run {run}, armed",
-            next_step="nothing: a host that hears nothing for webapp_hold_seconds, or reboots, goes back by itself, and"
-            " then the run cannot go on; run the same command again",
-        )
+        refuse(layout, found, run=run)
     return _extend(layout, found, clock=clock, seconds=seconds)
+
+
+def refuse(layout: Layout, found: Begun | None, *, run: str) -> NoReturn:
+    """This run is over here; what is there instead is ``found``."""
+    raise SlipwayError(
+        "This host does not take part in this run any more",
+        found=f"run {found.run}, {found.state}" if found else _published(layout),
+        expected=f"run {run}, armed",
+        next_step="nothing: a host that hears nothing for webapp_hold_seconds, or reboots, goes back by itself, and"
+        " then the run cannot go on; run the same command again",
+    )
 
 
 def _extend(layout: Layout, found: Begun, *, clock: Clock, seconds: int) -> Begun:

@@ -122,6 +122,11 @@ lease:
   type: dict
   sample: {owner: 20261121T110500-4b1f, by: anna@ci, reason: deploy of 1.4.0 by anna@ci, since: "2026-11-21T11:05:00Z",
     until: "2026-11-21T11:20:00Z", beat: "2026-11-21T11:05:10Z", silent_seconds: 12}
+lease_turn:
+  description: Whose turn it was last, for the option O(slipway.webapp.lease#module:after) of M(slipway.webapp.lease).
+  returned: success
+  type: str
+  sample: 20261121T110500-4b1f
 proven:
   description: The deploys and rollbacks that ended well, newest first, 200 at most.
   returned: success

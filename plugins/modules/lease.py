@@ -42,6 +42,11 @@ options:
     description: After how many seconds it expires, at most a day.
     type: int
     default: 900
+  after:
+    description:
+      - What M(slipway.webapp.deploy_info) said of C(lease_turn) when the run looked. When somebody else has held the lease
+        since then, what the run has planned may be about what is no more, and it is refused.
+    type: str
   wait:
     description:
       - For how many seconds somebody else's lease is waited for. The controller asks again every few seconds, so nobody
@@ -124,6 +129,7 @@ def spec() -> dict[str, Any]:
         "by": {"type": "str", "default": ""},
         "reason": {"type": "str"},
         "seconds": {"type": "int", "default": 900},
+        "after": {"type": "str"},
         "wait": {"type": "int", "default": 0},
     }
 
@@ -144,6 +150,7 @@ def run(module: AnsibleModule) -> dict[str, Any]:
         by=given["by"],
         reason=given["reason"],
         seconds=given["seconds"],
+        after=given["after"],
         now=now,
         check_mode=check_mode,
     )

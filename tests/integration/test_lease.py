@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from tests.faults.hook import stopped_at
+from tests.faults.steps import BY_NAME, Step
 from tests.integration.conftest import MakeSite
 from tests.integration.controller import Run, Started
 from tests.integration.site import Site
@@ -106,3 +108,45 @@ def test_an_expired_lease_is_taken_over_and_that_is_said(turns: Site) -> None:
     assert "took over the expired lease of run1 (deploy of run1), without a sign of life for" in run.said, run.output
     assert holder(turns) == "run2"
     lease(turns, by="ann@desk", lease="release").ended(0)
+
+
+WAITS = Step(name="waits", task=r"^Settle \| take the lease")
+STEP_SECONDS = 90
+
+
+def test_who_waited_begins_with_what_the_other_has_left(board: Site, tell: Callable[[str], None]) -> None:
+    """What it saw before it waited is over: it would take the other one's release for the idle slot."""
+    first, second = board.sources.tree(release=1), board.sources.tree(release=2)
+    with stopped_at(BY_NAME["stage"], board, "deploy", limit=STEP_SECONDS, webapp_source=str(first)) as at_work:
+        patient: dict[str, Any] = {"webapp_source": str(second), "webapp_lease_wait": 300}
+        with stopped_at(WAITS, board, "deploy", limit=STEP_SECONDS, **patient) as waiting:
+            waiting.go_on()
+            time.sleep(2)  # it asks for the lease, which is held
+            at_work.go_on()
+            at_work.started.wait().ended(0)
+            between = board.live()
+            run = waiting.started.wait().ended(0)
+    after = board.live()
+    assert "Waits up to 300 s for the lease" in run.said, run.output
+    assert after.release != between.release
+    entry = board.host.look(board.app)["ledger"][-1]
+    assert (entry["release"], entry["outcome"]) == (after.release, "succeeded")
+    assert entry["previous"] == {"release": between.release, "config": between.config, "slot": between.slot}
+    tell(f"{between.release} in {between.slot}, then {after.release} in {after.slot}")
+
+
+@pytest.mark.parametrize("playbook", ["deploy", "rollback"])
+def test_what_was_planned_before_somebody_else_worked_is_refused(board: Site, playbook: str) -> None:
+    """Between the look and the lease another run has come and gone."""
+    board.deploy(board.sources.tree())
+    before = board.live()
+    settings = {"webapp_source": str(board.sources.tree())} if playbook == "deploy" else {}
+    with stopped_at(BY_NAME["lease"], board, playbook, limit=STEP_SECONDS, **settings) as late:
+        take(board, "run9").wait().ended(0)
+        lease(board, by="ann@desk", lease="release").ended(0)
+        late.go_on()
+        refused = late.started.wait().refused()
+    assert "Somebody else has worked on this environment since this run looked at it" in refused.said, refused.output
+    assert "run9 held the lease meanwhile" in refused.said, refused.output
+    assert board.live() == before
+    assert holder(board) == ""

@@ -110,6 +110,7 @@ def test_a_host_that_knows_nothing(tmp_path: Path) -> None:
         "app": "shop",
         "live": None,
         "services": None,
+        "lease_turn": "",
         "services_need": [],
         "slots": {"blue": nothing, "green": nothing},
         "route": None,

@@ -263,3 +263,47 @@ def test_what_was_taken_away_meanwhile_is_not_taken_back(layout: Layout) -> None
     held = _lease.read(layout)
     assert held is not None
     assert held.owner == "bert"
+
+
+def turn(layout: Layout, *, now: float = NOW) -> str:
+    return _lease.turn(layout, now=now)
+
+
+def test_what_was_planned_before_somebody_else_worked_is_refused(layout: Layout) -> None:
+    before = turn(layout)
+    hold(layout, "anna", after=before)
+    assert turn(layout) == "anna, at work"
+    _lease.release(layout, owner="anna", now=NOW)
+    with pytest.raises(SlipwayError, match="has worked on this environment since") as refusal:
+        hold(layout, "berta", after=before)
+    assert "anna held the lease meanwhile" in str(refusal.value)
+    assert not refusal.value.details, "it is not waited for: waiting does not make it true again"
+    assert _lease.probe(layout, now=NOW) is None
+    assert hold(layout, "berta", after=turn(layout))["lease"]["owner"] == "berta"
+
+
+def test_who_looked_while_somebody_was_at_work_has_seen_nothing_that_lasts(layout: Layout) -> None:
+    hold(layout, "anna")
+    seen = turn(layout)
+    with pytest.raises(SlipwayError, match="Somebody else works on this environment"):
+        hold(layout, "berta", after=seen)
+    _lease.release(layout, owner="anna", now=NOW)
+    with pytest.raises(SlipwayError, match="has worked on this environment since"):
+        hold(layout, "berta", after=seen)
+
+
+def test_a_run_goes_on_with_what_it_has_seen_itself(layout: Layout) -> None:
+    """Also when its lease had expired meanwhile and nobody has taken it; not when somebody has."""
+    seen = turn(layout)
+    hold(layout, "anna", after=seen)
+    assert hold(layout, "anna", after=seen, now=NOW + 600)["changed"]
+    hold(layout, "berta", now=NOW + 1200)
+    _lease.release(layout, owner="berta", now=NOW + 1201)
+    with pytest.raises(SlipwayError, match="berta held the lease meanwhile"):
+        hold(layout, "anna", after=seen, now=NOW + 1202)
+
+
+def test_nobody_has_had_a_turn_by_a_check(layout: Layout) -> None:
+    hold(layout, "anna", after="", check_mode=True)
+    assert turn(layout) == ""
+    hold(layout, "berta", after="")

@@ -60,6 +60,7 @@ def test_the_lease_is_asked_for_again_before_the_database(
             "__run_environment": {},
             "__run_secrets": {},
             "__run_preflight": {"run": "run-1", "by": "anna", "primary": "app1"},
+            "__run_before": {"lease_turn": "run-0"},
             "__deploy_backend": {"version": "2", "commit": "", "path": "/a", "sha256": "b", "image": ""},
             "webapp_approval": False,
         },

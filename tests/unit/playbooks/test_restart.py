@@ -31,8 +31,9 @@ def prepare(place: Path, *plays: dict[str, Any]) -> None:
     """Write a playbook and what it needs."""
     stand_in(place)
     (place / "tasks").mkdir()
-    rotate = (ROOT / "playbooks" / "tasks" / "rotate.yml").read_text()
-    (place / "tasks" / "rotate.yml").write_text(MODULES.sub(r"\1acts:", rotate))
+    for name in ("look.yml", "rotate.yml"):
+        tasks = (ROOT / "playbooks" / "tasks" / name).read_text()
+        (place / "tasks" / name).write_text(MODULES.sub(r"\1acts:", tasks))
     (place / "play.yml").write_text(json.dumps(plays))
 
 
@@ -41,7 +42,8 @@ def look(place: Path, *words: str) -> tuple[Run, list[str]]:
     tell = {"content": "{{ groups.slipway_restart | to_json }}", "dest": str(place / "taken.json"), "mode": "0600"}
     then = {"hosts": "app1", "gather_facts": False, "tasks": [{"ansible.builtin.copy": tell}]}
     prepare(place, plays()[0], then)
-    said: dict[str, Any] = {"environment": "production", "run": "run-1", "by": "anna@desk7", "primary": "app1"}
+    run_of: dict[str, Any] = {"environment": "production", "run": "run-1", "by": "anna@desk7", "primary": "app1"}
+    said = {**run_of, "lease_turn": "run-0"}
     hosts = {name: local(webapp_host_roles=roles) for name, roles in ROLES.items()}
     inventory = {"production": {"hosts": hosts, "vars": {"webapp_name": "shop", "said": said}}}
     run = playbook("play.yml", *words, cwd=place, inventory=inventory, callback="default")
@@ -82,7 +84,7 @@ def test_what_it_refuses(tmp_path: Path, words: list[str], why: str) -> None:
 def restart(place: Path, **settings: Any) -> tuple[Run, list[tuple[str, str, dict[str, Any]]]]:
     """Run what restarts, for both web hosts; what was asked: (host, task, arguments)."""
     prepare(place, plays()[1])
-    live = {"live": {"slot": "blue", "release": "r1"}}
+    live = {"live": {"slot": "blue", "release": "r1"}, "lease_turn": "run-0"}
     shared = {
         "webapp_name": "shop",
         "webapp_domain": "shop.example",

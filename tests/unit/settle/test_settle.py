@@ -271,6 +271,24 @@ def test_another_runs_work_is_not_written_over(settler: _settle.Settler) -> None
         _transaction.alive(settler.layout, run="another", clock=settler.clock)
 
 
+@pytest.mark.parametrize("at_work", [True, False])
+def test_a_controller_that_slept_ends_nothing_of_a_later_run(settler: _settle.Settler, at_work: bool) -> None:
+    """The hosts have ended its run by themselves; then another one has begun here, and maybe has ended, too."""
+    later = begun(run="20261127T120000Z-00000002", release="r3", slot="blue")
+    settler.arm(later)
+    if not at_work:
+        settler.commit(later.run)
+        _settle.end(settler, later, state="committed")
+    before = (_transaction.read(settler.layout), settler.systemd.timer_active("shop-settle"))
+    entries = _ledger.read(settler.layout)
+    settler.actions.clear()
+    with pytest.raises(SlipwayError, match="does not take part") as refusal:
+        _settle.end(settler, begun(), state="committed")
+    assert later.run in str(refusal.value)
+    assert (_transaction.read(settler.layout), settler.systemd.timer_active("shop-settle")) == before
+    assert (_ledger.read(settler.layout), settler.actions) == (entries, [])
+
+
 def test_what_fails_before_it_began_is_written_down_only(settler: _settle.Settler) -> None:
     assert _settle.end(settler, begun(), state="returned", why="no room") == ""
     assert (last(settler.layout)["outcome"], last(settler.layout)["detail"]) == ("failed", "no room")
