@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
+import re
 import shlex
 import socket
 import ssl
@@ -17,13 +18,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.app import frontend as editions
 from tests.faults import steps
 from tests.faults.hook import stopped_at
 from tests.hosts import engine
 from tests.integration.conftest import fleet_of
-from tests.integration.controller import Run
+from tests.integration.controller import ROOT, Run
 from tests.integration.host import Host, wait_for
 from tests.integration.site import Site, make_site
 from tests.load import LoadGenerator
@@ -353,6 +355,47 @@ def test_a_host_that_does_not_come_back_stays_out(fleet: Site) -> None:
     assert fleet.hosts["app3"].sh(f"systemctl show -p ActiveEnterTimestamp board-web@{slot}") == began
     assert fleet.hosts["app1"].look("board")["lease"] is None
     fleet.play("rotation", back="app2").ended(0)
+
+
+def uninstalled(app: str) -> str:
+    """What the operator's guide has people type on a host that shall carry the application no more."""
+    guide = (ROOT / "docs" / "operators-guide.md").read_text()
+    found = re.search(r"^## Uninstalling\n.*?^```\n(app=)shop\n(.*?)^```$", guide, re.MULTILINE | re.DOTALL)
+    assert found
+    return f"{found[1]}{app}\n{found[2]}rm -rf /srv/{app}"
+
+
+def test_a_web_host_leaves_and_another_comes(fleet: Site, tell: Callable[[str], None]) -> None:
+    """As the documentation says, under load. The one that comes has nothing yet, and nobody is sent to it before it has."""
+    app3, inventory = fleet.hosts["app3"], fleet.inventory / "hosts.yml"
+    everybody = inventory.read_text()
+    others = yaml.safe_load(everybody)
+    del others[fleet.environment]["hosts"]["app3"]
+    log = f"/var/log/nginx/{fleet.app}.access.json"
+    with load(fleet) as running:
+        running.wait_for(answers=40)
+        fleet.play("rotation", out="app3").ended(0)
+        app3.sh(uninstalled(fleet.app))
+        logged = app3.sh(f"wc -l <{log}")
+        inventory.write_text(yaml.safe_dump(others))
+        left = fleet.play("provision").ended(0)
+        assert upstream(fleet) == {"app1": False, "app2": False}
+        assert fleet.play("provision").ended(0).changed == 0
+        assert app3.sh(f"systemctl list-units --all --plain --no-legend '{fleet.app}-*'") == ""
+        inventory.write_text(everybody)
+        came = fleet.play("provision").ended(0)
+        assert "app3 is passed no requests yet" in came.said, came.output
+        assert upstream(fleet) == {"app1": False, "app2": False, "app3": True}
+        assert "app3 is out of rotation" in fleet.play("status").ended(0).said
+        fleet.deploy(fleet.sources.tree(release=2))
+        running.wait_for(answers=40)
+        assert app3.sh(f"wc -l <{log}") == logged, "nobody was sent there"
+        fleet.play("rotation", back="app3").ended(0)
+        running.wait_for(answers=60)
+    assert not any(upstream(fleet).values())
+    assert int(app3.sh(f"wc -l <{log}")) > int(logged)
+    assert running.report.good, running.report.lines()
+    tell(f"{counts(running.report)}; provision without it {left.seconds:.0f} s, with it {came.seconds:.0f} s")
 
 
 def stop_hard(host: Host) -> Callable[[], None]:
