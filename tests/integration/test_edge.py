@@ -366,7 +366,7 @@ def uninstalled(app: str) -> str:
 
 
 def test_a_web_host_leaves_and_another_comes(fleet: Site, tell: Callable[[str], None]) -> None:
-    """As the documentation says, under load. The one that comes has nothing yet, and nobody is sent to it before it has."""
+    """As the documentation says, under load. Nobody is sent to the one that comes before it has a release."""
     app3, inventory = fleet.hosts["app3"], fleet.inventory / "hosts.yml"
     everybody = inventory.read_text()
     others = yaml.safe_load(everybody)
