@@ -44,8 +44,8 @@ options:
     default: 900
   after:
     description:
-      - What M(slipway.webapp.deploy_info) said of C(lease_turn) when the run looked. When somebody else has held the lease
-        since then, what the run has planned may be about what is no more, and it is refused.
+      - What M(slipway.webapp.deploy_info) said of C(lease_turn) when the run looked. When somebody else has held the
+        lease since then, what the run has planned may be about what is no more, and it is refused.
     type: str
   wait:
     description:
