@@ -12,7 +12,7 @@ import pytest
 
 from tests.integration.conftest import fleet_of
 from tests.integration.controller import ROOT
-from tests.integration.host import Host
+from tests.integration.host import Host, wait_for
 from tests.integration.site import Site, bring_up, make_site, take_down
 
 pytestmark = pytest.mark.long
@@ -62,6 +62,9 @@ def lose(host: Host, site: Site, place: Path) -> None:
         host.sh(f"printf %s '{text[start : start + step]}' >>/root/elsewhere")
     host.sh("base64 -d /root/elsewhere | tar -C / -xz")
     assert host.look(site.app)["route"] == {}
+    # The controller's shared connection to the old machine has to be given up first.
+    words = ("ansible", "-i", str(site.inventory), FLEET, "-m", "ansible.builtin.ping")
+    wait_for(lambda: site.controller.run(*words).code == 0, seconds=180)
 
 
 def test_a_lost_machine_comes_back(site: Site, tmp_path: Path, tell: Callable[[str], None]) -> None:
