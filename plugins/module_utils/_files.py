@@ -120,18 +120,22 @@ def ensure_directory(path: str, *, mode: int = 0o755, uid: int = -1, gid: int = 
     return True
 
 
+def fsync_file(path: str) -> None:
+    """Make the bytes of a file durable."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def fsync_tree(path: str) -> None:
     """Make every file and directory below ``path`` durable."""
     for directory, _subdirectories, files in os.walk(path):
         for name in files:
             file = os.path.join(directory, name)
-            if os.path.islink(file):
-                continue
-            descriptor = os.open(file, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            if not os.path.islink(file):
+                fsync_file(file)
         fsync_directory(directory)
 
 

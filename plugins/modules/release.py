@@ -31,7 +31,9 @@ options:
       - V(present) makes the release complete.
       - V(absent) removes it, unless a slot is assigned to it.
       - V(pruned) removes releases, environments, artifacts, configurations, static files and unfinished builds that
-        are not needed. What a slot is assigned to stays, and so does what an unfinished run names.
+        are not needed. What a slot is assigned to stays, and so does what an unfinished run names. As long as nobody
+        can tell what one of these is made of, since its record is damaged, no environment, artifact or image goes. An
+        image stays that another application on the host needs.
     type: str
     choices: [present, absent, pruned]
     default: present
