@@ -31,9 +31,8 @@ options:
       - V(present) makes the release complete.
       - V(absent) removes it, unless a slot is assigned to it.
       - V(pruned) removes releases, environments, artifacts, configurations, static files and unfinished builds that
-        are not needed. What a slot is assigned to stays, and so does what an unfinished run names. As long as nobody
-        can tell what one of these is made of, since its record is damaged, no environment, artifact or image goes. An
-        image stays that another application on the host needs.
+        are not needed. What a slot is assigned to stays, and so does what an unfinished run names. Where the record of
+        one of these is damaged no environment, artifact or image goes; an image that another application needs stays.
     type: str
     choices: [present, absent, pruned]
     default: present
