@@ -19,6 +19,7 @@ from typing import Any, Callable
 from ansible_collections.slipway.webapp.plugins.module_utils import _frontend, _source
 from ansible_collections.slipway.webapp.plugins.module_utils._archive import Limits, inspect, pack, sha256_of
 from ansible_collections.slipway.webapp.plugins.module_utils._errors import SlipwayError
+from ansible_collections.slipway.webapp.plugins.module_utils._files import fsync_directory, fsync_file
 from ansible_collections.slipway.webapp.plugins.module_utils._layout import VERSION_PATTERN
 from ansible_collections.slipway.webapp.plugins.module_utils._mask import without_password
 
@@ -144,9 +145,12 @@ def obtain(wish: Wish, *, git: _source.Git, fetch: Fetch, check_mode: bool = Fal
             names = _pack(wish, tree, candidate)
             names = _inspect(wish, candidate) if wish.frontend else names
         artifact = _described(wish, candidate, names=names, tree=tree)
-        changed = not os.path.exists(artifact.path)
+        # A file of that name need not be it: a power cut, or a disk, may have taken some of its bytes.
+        changed = not os.path.exists(artifact.path) or sha256_of(artifact.path) != artifact.sha256
         if changed and not check_mode:
+            fsync_file(candidate)
             os.replace(candidate, artifact.path)
+            fsync_directory(wish.destination)
     return artifact, changed
 
 

@@ -63,12 +63,14 @@ def point_symlink(path: str, target: str) -> None:
 
 
 def read_text(path: str) -> str | None:
-    """The text of a file, or None when there is no such file."""
+    """The text of a file to the byte (a secret may hold carriage returns), or None when there is no such file."""
     try:
-        with open(path, encoding="utf-8") as stream:
+        with open(path, encoding="utf-8", newline="") as stream:
             return stream.read()
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except UnicodeDecodeError as error:
+        raise _damaged(path, f"no UTF-8: {error.reason} at position {error.start}") from error
 
 
 def read_json(path: str) -> Any:
@@ -79,11 +81,15 @@ def read_json(path: str) -> Any:
     try:
         return json.loads(text)
     except ValueError as error:
-        raise SlipwayError(
-            f"{path} is damaged",
-            found=f"not JSON: {error}",
-            next_step="look at the file; move it away only when you know what it recorded",
-        ) from error
+        raise _damaged(path, f"not JSON: {error}") from error
+
+
+def _damaged(path: str, found: str) -> SlipwayError:
+    return SlipwayError(
+        f"{path} is damaged",
+        found=found,
+        next_step="look at the file; move it away only when you know what it recorded",
+    )
 
 
 def read_link(path: str) -> str | None:
@@ -114,18 +120,22 @@ def ensure_directory(path: str, *, mode: int = 0o755, uid: int = -1, gid: int = 
     return True
 
 
+def fsync_file(path: str) -> None:
+    """Make the bytes of a file durable."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def fsync_tree(path: str) -> None:
     """Make every file and directory below ``path`` durable."""
     for directory, _subdirectories, files in os.walk(path):
         for name in files:
             file = os.path.join(directory, name)
-            if os.path.islink(file):
-                continue
-            descriptor = os.open(file, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            if not os.path.islink(file):
+                fsync_file(file)
         fsync_directory(directory)
 
 

@@ -103,8 +103,8 @@ def origin(labels: Mapping[str, str]) -> tuple[str, str]:
     return version if believed else "", commit
 
 
-def needed_by(digest: str, *, prefix: str = "") -> tuple[str, ...]:
-    """The releases on this host, of whichever application, that are this image, as 'shop 1.4-0f1e2d3c4b'."""
+def needed_by(digest: str, *, prefix: str = "", but: str = "") -> tuple[str, ...]:
+    """The releases on this host that are this image, as 'shop 1.4-0f1e2d3c4b': of every application ``but`` one."""
     found = []
     for path in sorted(glob.glob(f"{prefix}/srv/*/releases/*/release.json")):
         try:
@@ -112,8 +112,8 @@ def needed_by(digest: str, *, prefix: str = "") -> tuple[str, ...]:
             needed = str(record.get("image", "")).endswith(f"@{digest}")
         except (SlipwayError, AttributeError):
             needed = True  # nobody knows what it is: an image too many is better than a way back too few
-        if needed:
-            parts = path.split(os.sep)
+        parts = path.split(os.sep)
+        if needed and parts[-4] != but:
             found.append(f"{parts[-4]} {parts[-2]}")
     return tuple(found)
 

@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.slipway.webapp.plugins.module_utils._errors import SlipwayError
 from ansible_collections.slipway.webapp.plugins.module_utils._files import read_json, read_link
-from ansible_collections.slipway.webapp.plugins.module_utils._layout import SLOTS, Layout
+from ansible_collections.slipway.webapp.plugins.module_utils._layout import RELEASE_PATTERN, SLOTS, Layout
 
 PARTIAL = ".partial"
 RECORD = "release.json"
@@ -65,7 +67,10 @@ class Record:
 
 def read_record(path: str) -> Record | None:
     """The record in a release's directory, or None when there is none. A damaged one is an error."""
-    value = read_json(os.path.join(path, RECORD))
+    try:
+        value = read_json(os.path.join(path, RECORD))
+    except OSError as error:
+        raise SlipwayError(f"{path}/{RECORD} cannot be read", found=error.strerror or str(error)) from error
     if value is None:
         return None
     try:
@@ -138,23 +143,41 @@ def read_installed(layout: Layout, release: str) -> Installed | None:
     return Installed(id=release, path=path, record=record, problem=problem)
 
 
-def installed(layout: Layout) -> tuple[Installed, ...]:
-    """Every release under its final name, the newest first."""
-    found = [read_installed(layout, name) for name in _listing(layout.releases) if not name.endswith(PARTIAL)]
+def installed(layout: Layout, *, needed: Collection[str] = ()) -> tuple[Installed, ...]:
+    """Every release under its final name, the newest first.
+
+    What a slot is assigned to, or ``needed`` names, is one whatever its record says. Anything else without a record of
+    its own name was not made here (lost+found, a copy of a release): it is nobody's business.
+    """
+    meant = {*assigned(layout).values(), *needed}
+    names = _listing(layout.releases)
+    found = [read_installed(layout, name) for name in names if name in meant or _has_record(layout.release(name), name)]
     there = [one for one in found if one is not None]
     return tuple(sorted(there, key=lambda one: (one.record.created if one.record else "", one.id), reverse=True))
 
 
+def _has_record(path: str, release: str) -> bool:
+    """Whether there is a record of this release. A damaged one is one: no build makes a directory without."""
+    try:
+        record = read_record(path)
+    except SlipwayError:
+        return True
+    return record is not None and record.id == release
+
+
 def partials(layout: Layout) -> tuple[str, ...]:
     """The ids of releases that somebody began to build or to remove."""
-    return tuple(name[: -len(PARTIAL)] for name in _listing(layout.releases) if name.endswith(PARTIAL))
+    names = _listing(layout.releases, ending=PARTIAL)
+    return tuple(name for name in names if os.path.isdir(layout.partial(name)))
 
 
-def _listing(path: str) -> list[str]:
+def _listing(path: str, *, ending: str = "") -> list[str]:
+    """What has a name that a release can have, and this ending, which is taken off."""
     try:
-        return sorted(name for name in os.listdir(path) if not name.startswith("."))
+        found = [name[: len(name) - len(ending)] for name in os.listdir(path) if name.endswith(ending)]
     except FileNotFoundError:
         return []
+    return sorted(name for name in found if re.fullmatch(RELEASE_PATTERN, name) and not name.endswith(PARTIAL))
 
 
 def assigned(layout: Layout) -> dict[str, str]:

@@ -71,7 +71,7 @@ def _read(layout: Layout) -> tuple[str, ...] | None:
         return ()
     try:
         value = read_json(layout.pulled)
-    except (SlipwayError, UnicodeDecodeError):
+    except SlipwayError:
         return None
     if not isinstance(value, list) or not all(isinstance(one, str) and digest_of(one) for one in value):
         return None

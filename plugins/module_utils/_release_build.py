@@ -24,6 +24,7 @@ from ansible_collections.slipway.webapp.plugins.module_utils._errors import Slip
 from ansible_collections.slipway.webapp.plugins.module_utils._files import (
     ensure_directory,
     fsync_directory,
+    fsync_file,
     point_symlink,
     write_atomically,
 )
@@ -128,7 +129,7 @@ class Builder:
                     expected=f"sha256 {sha256}",
                     next_step="run the same command again; it transfers the artifact anew",
                 )
-            _fsync(temporary)
+            fsync_file(temporary)
             os.replace(temporary, place)
         except BaseException:
             _unlink(temporary)
@@ -340,14 +341,6 @@ def _without(environment: Any, secrets: tuple[str, ...]) -> dict[str, str]:
 
 def _write_json(path: str, value: dict[str, Any], *, gid: int) -> None:
     write_atomically(path, (json.dumps(value, indent=2) + "\n").encode(), mode=0o640, gid=gid)
-
-
-def _fsync(path: str) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _unlink(path: str) -> None:

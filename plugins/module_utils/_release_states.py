@@ -23,6 +23,8 @@ from ansible_collections.slipway.webapp.plugins.module_utils import _installed, 
 from ansible_collections.slipway.webapp.plugins.module_utils import _release as model
 from ansible_collections.slipway.webapp.plugins.module_utils._errors import SlipwayError
 from ansible_collections.slipway.webapp.plugins.module_utils._files import locked, read_json, read_text
+from ansible_collections.slipway.webapp.plugins.module_utils._image_room import drop_images
+from ansible_collections.slipway.webapp.plugins.module_utils._installed import RECORD
 from ansible_collections.slipway.webapp.plugins.module_utils._layout import CONFIG_PATTERN, Layout
 from ansible_collections.slipway.webapp.plugins.module_utils._plan import Step, carry_out
 from ansible_collections.slipway.webapp.plugins.module_utils._ports import Engine
@@ -226,6 +228,7 @@ def _names(path: str, *, ending: str = "") -> tuple[str, ...]:
 def take_stock(layout: Layout, *, keep: Sequence[str] = ()) -> Stock:
     """What retention decides about. A file that is not understood is never in here, so it is never removed."""
     proven = _ledger.proven(_ledger.read(layout))
+    pending = names_in(read_json(layout.pending)) | frozenset(keep)
     return Stock(
         releases=tuple(
             Kept(
@@ -236,7 +239,7 @@ def take_stock(layout: Layout, *, keep: Sequence[str] = ()) -> Stock:
                 image=one.record.image if one.record else "",
                 frontend=one.record.frontend if one.record else "",
             )
-            for one in _installed.installed(layout)
+            for one in _installed.installed(layout, needed=pending)
         ),
         partials=_installed.partials(layout),
         venvs=tuple(name for name in _names(layout.venvs) if re.fullmatch(r"[0-9a-f]{16}", name)),
@@ -246,13 +249,18 @@ def take_stock(layout: Layout, *, keep: Sequence[str] = ()) -> Stock:
             Pair(release, _config_of(layout, slot)) for slot, release in sorted(_installed.assigned(layout).items())
         ),
         proven=tuple(Pair(str(one["release"]), str(one.get("config") or "")) for one in proven),
-        pending=names_in(read_json(layout.pending)) | frozenset(keep),
+        pending=pending,
         pulled=_pulled.noted(layout),
     )
 
 
 def _config_of(layout: Layout, slot: str) -> str:
-    found = re.search(rf'^SLIPWAY_CONFIG="?({CONFIG_PATTERN})"?$', read_text(layout.slot_env(slot)) or "", re.MULTILINE)
+    """The id of the slot's configuration; '' where its file does not tell."""
+    try:
+        text = read_text(layout.slot_env(slot)) or ""
+    except SlipwayError:
+        return ""
+    found = re.search(rf'^SLIPWAY_CONFIG="?({CONFIG_PATTERN})"?$', text, re.MULTILINE)
     return found.group(1) if found else ""
 
 
@@ -273,10 +281,10 @@ class _Roof:
         return []
 
 
-def _roofs(layout: Layout, going: Surplus) -> list[_Roof]:
+def _roofs(layout: Layout, stock: Stock, going: Surplus) -> list[_Roof]:
     parts: dict[str, dict[str, str]] = {union: {} for _part, union in model.unions("", layout)}
-    for one in _installed.installed(layout):
-        for part, union in model.unions(one.path, layout):
+    for one in stock.releases:
+        for part, union in model.unions(layout.release(one.id), layout):
             parts[union][one.id] = part
     return [_roof(union, places, going) for union, places in parts.items()]
 
@@ -319,20 +327,14 @@ def _remove(layout: Layout, step: Step) -> None:
         os.unlink(layout.artifact(name) if step.name == "artifact" else layout.config_env(name))
 
 
-def _drop_images(layout: Layout, engine: Engine | None, images: Sequence[str], *, check_mode: bool) -> list[str]:
-    """Give the room of images back. One that a container still uses stays, and is known to the next run."""
-    if not images:
-        return []
-    if engine is None:
-        raise SlipwayError("No engine was given")  # a programming error: the module always gives one
-    there = [name for name in images if engine.image(name)]
-    steps = [Step("image", f"remove image {name}", {"name": name}) for name in there]
-    done = carry_out(steps, lambda step: engine.remove(step.data["name"]), check_mode=check_mode)
-    if check_mode:
-        return done
-    staying = {name for name in there if engine.image(name)}
-    _pulled.forget(layout, [name for name in images if name not in staying])
-    return [said for said, name in zip(done, there) if name not in staying]
+def _warnings(layout: Layout, going: Surplus) -> list[str]:
+    """What keeps others from going, for as long as it does."""
+    return [
+        f"Nobody knows what release {release} on {os.uname().nodename} is made of, and it is needed: its {RECORD} is"
+        " damaged or gone. So no environment, artifact or image is removed there. next: deploy another release, then"
+        " the next one after it cleans up"
+        for release in going.untold
+    ] + _pulled.warnings(layout)
 
 
 def pruned(
@@ -351,7 +353,7 @@ def pruned(
         done = _pulled.mended(layout, check_mode=check_mode)
         stock = take_stock(layout, keep=keep)
         going = surplus(stock, retain=retain)
-        tidyings = [step for roof in _roofs(layout, going) for step in roof.steps(going)]
+        tidyings = [step for roof in _roofs(layout, stock, going) for step in roof.steps(going)]
 
         def tidy(step: Step) -> None:
             roof: _Roof = step.data["roof"]
@@ -362,8 +364,8 @@ def pruned(
         if going.releases and not check_mode:
             _take_names(layout, going)
         done += carry_out(_prune_steps(going), lambda step: _remove(layout, step), check_mode=check_mode)
-        done += _drop_images(layout, engine, going.images, check_mode=check_mode)
-    return {**_retained(stock, going, done), "warnings": _pulled.warnings(layout)}
+        done += drop_images(layout, engine, going.images, check_mode=check_mode)
+    return {**_retained(stock, going, done), "warnings": _warnings(layout, going)}
 
 
 def _retained(stock: Stock, going: Surplus, done: list[str]) -> dict[str, Any]:

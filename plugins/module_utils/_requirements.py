@@ -8,6 +8,7 @@ Formats: https://pip.pypa.io/en/stable/reference/requirements-file-format/ and h
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import json
 import os
@@ -22,6 +23,15 @@ from ansible_collections.slipway.webapp.plugins.module_utils._mask import withou
 UV, PIP = "uv", "pip"
 UV_LOCK, REQUIREMENTS = "uv.lock", "requirements.txt"
 OLDEST_PYTHON = (3, 9)
+
+# What a file can begin with to say how it is encoded. pip reads all of these, and takes the rest for UTF-8 as uv does.
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),  # begins like that of UTF-16
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
 
 # How to make a lock out of what is there, by the file that is there.
 _ADVICE = {
@@ -118,10 +128,24 @@ def _digest(root: str, names: tuple[str, ...]) -> str:
     return digest.hexdigest()
 
 
+def _text(root: str, name: str) -> str:
+    with open(os.path.join(root, name), "rb") as stream:
+        data = stream.read()
+    encoding = next((encoding for mark, encoding in _MARKS if data.startswith(mark)), "utf-8")
+    try:
+        return data.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise SlipwayError(
+            f"{name} cannot be read",
+            found=f"what is no {encoding.upper()} in line {data.count(10, 0, error.start) + 1}",
+            expected="a text in UTF-8, or in UTF-16 with a byte order mark",
+            next_step=f"save {name} in UTF-8 and commit it",
+        ) from error
+
+
 def _uv_lock(root: str) -> Lock:
     names = tuple(name for name in (UV_LOCK, "pyproject.toml", "uv.toml") if os.path.isfile(os.path.join(root, name)))
-    with open(os.path.join(root, UV_LOCK), encoding="utf-8") as stream:
-        local = re.search(r'^source = \{ (?:editable|directory) = "(?!\.")([^"]*)"', stream.read(), re.MULTILINE)
+    local = re.search(r'^source = \{ (?:editable|directory) = "(?!\.")([^"]*)"', _text(root, UV_LOCK), re.MULTILINE)
     if local:
         raise _local(UV_LOCK, local.group(1))
     return Lock(kind=UV_LOCK, digest=_digest(root, names), files=names, hashed=True)
@@ -147,9 +171,7 @@ def _lines(root: str, name: str, seen: list[str]) -> Iterator[str]:
     if name in seen:
         return
     seen.append(name)
-    with open(os.path.join(root, name), encoding="utf-8-sig") as stream:
-        text = stream.read()
-    for raw in re.sub(r"\\\r?\n", " ", text).splitlines():
+    for raw in re.sub(r"\\\r?\n", " ", _text(root, name)).splitlines():
         line = re.sub(r"(^|\s)#.*$", "", raw).strip()
         include = re.fullmatch(r"(?:-r|-c|--requirement|--constraint)(?:\s*=\s*|\s*)(\S+)", line)
         if include:
@@ -176,7 +198,15 @@ def _inside(root: str, name: str, given: str) -> str:
 def _note_local(root: str, name: str, line: str, seen: list[str]) -> None:
     """An archive of the tree belongs to the lock; a directory of it cannot be shared between releases."""
     editable = re.match(r"(?:-e|--editable)[\s=]+(\S+)", line)
-    target = editable.group(1) if editable else re.sub(r"^[^@\s]+\s*@\s*", "", line).split()[0]
+    words = [editable.group(1)] if editable else re.sub(r"^[^@\s]+\s*@\s*", "", line).split()
+    if not words:
+        raise SlipwayError(
+            f"{name} has a line that is no requirement",
+            found=line,
+            expected="an address after the @",
+            next_step=f"correct {name}",
+        )
+    target = words[0]
     target = target[5:].lstrip("/") if target.startswith("file:.") else target
     if not target.startswith((".", "/", "file:")):
         return

@@ -5,6 +5,7 @@
 
 Needed is what a slot is assigned to, what an unfinished run names, and the newest proven pairs of release and
 configuration that can still be gone back to. A release that failed or was never live is no way back and does not count.
+What one that is needed is made of may not be known, as its record is damaged: then nothing of that kind goes at all.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Kept:
-    """A release as far as retention is concerned."""
+    """A release as far as retention is concerned. Without ``sha256`` its record cannot be read."""
 
     id: str
     complete: bool
@@ -53,7 +54,7 @@ class Stock:
 
 @dataclass(frozen=True)
 class Surplus:
-    """What may go, by kind."""
+    """What may go, by kind. ``untold`` stays, and so does, because of it, whatever a release can be made of."""
 
     releases: tuple[str, ...] = ()
     partials: tuple[str, ...] = ()
@@ -61,6 +62,7 @@ class Surplus:
     artifacts: tuple[str, ...] = ()
     configs: tuple[str, ...] = ()
     images: tuple[str, ...] = ()
+    untold: tuple[str, ...] = ()
 
 
 def ways_back(stock: Stock, *, retain: int) -> tuple[Pair, ...]:
@@ -77,15 +79,16 @@ def surplus(stock: Stock, *, retain: int) -> Surplus:
     configs = {pair.config for pair in pairs} | stock.pending
     staying = [release for release in stock.releases if release.id in needed]
     images = tuple(dict.fromkeys((*(one.image for one in stock.releases if one.image), *stock.pulled)))
-    # What a damaged release that stays was made of is not known: then none is taken from it.
-    told = all(release.sha256 for release in staying)
+    untold = tuple(release.id for release in staying if not release.sha256)
+    artifacts = _others(stock.artifacts, (sha256 for one in staying for sha256 in (one.sha256, one.frontend)))
     return Surplus(
         releases=tuple(release.id for release in stock.releases if release.id not in needed),
         partials=stock.partials,
-        venvs=_others(stock.venvs, (release.lock_hash for release in staying)),
-        artifacts=_others(stock.artifacts, (sha256 for one in staying for sha256 in (one.sha256, one.frontend))),
-        configs=_others(stock.configs, configs),
-        images=_others(images, (release.image for release in staying)) if told else (),
+        venvs=() if untold else _others(stock.venvs, (release.lock_hash for release in staying)),
+        artifacts=() if untold else artifacts,
+        configs=_others(stock.configs, configs) if all(pair.config for pair in stock.assigned) else (),
+        images=() if untold else _others(images, (release.image for release in staying)),
+        untold=untold,
     )
 
 

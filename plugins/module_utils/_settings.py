@@ -15,6 +15,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ansible_collections.slipway.webapp.plugins.module_utils._mask import without_password
+
 PREFIX = "webapp_"
 TRUE = ("true", "yes", "on", "1", "y", "t")
 FALSE = ("false", "no", "off", "0", "n", "f")
@@ -81,7 +83,10 @@ def read_specification(options: Mapping[str, Mapping[str, Any]]) -> dict[str, Se
 
 
 def shown(value: Any, *, secret: bool = False) -> str:
-    """``value`` as a message may show it: secrets and structures by their kind only, long texts cut."""
+    """``value`` as a message may show it: secrets and structures by their kind only, long texts cut.
+
+    The user part of a URL is hidden: it may be a token.
+    """
     if secret:
         return "a secret value (not shown)"
     if isinstance(value, Mapping):
@@ -92,7 +97,7 @@ def shown(value: Any, *, secret: bool = False) -> str:
         return "nothing"
     if isinstance(value, bool):
         return "true" if value else "false"
-    text = value if isinstance(value, str) else f"the number {value}"
+    text = without_password(value) if isinstance(value, str) else f"the number {value}"
     if len(text) > 80:
         text = text[:77] + "..."
     return repr(text) if isinstance(value, str) else text

@@ -37,6 +37,8 @@ VARIABLE = r"[A-Z_][A-Z0-9_]*"
 ARCHIVE = r".+\.(tar\.gz|tgz)"
 # https://user:password@host/...: what stands there would end in process lists and in release.json
 CREDENTIALS = re.compile(r"://[^/@\s]*:[^/@\s]+@")
+# https://user@host/...: a token often stands there alone, and needs no password
+WITH_USER = re.compile(r"https?://[^/?#\s]*@", re.IGNORECASE)
 
 SECRET_LENGTH = 8
 # Names of users and groups that a Debian or Ubuntu machine has of its own.
@@ -299,9 +301,12 @@ def _check_secret_texts(values: Mapping[str, Any], host: str) -> list[Problem]:
 
 def _check_urls(values: Mapping[str, Any], host: str) -> list[Problem]:
     problems = []
-    source = values.get("webapp_source", "")
-    if CREDENTIALS.search(source):
-        expected = "a URL without it: use an SSH key or a Git credential helper"
-        problems.append(Problem("webapp_source", "a URL with a password", expected, host))
+    expected = "a URL without it: for Git an SSH key or a credential helper, for a download ~/.netrc on the controller"
+    for name in ("webapp_source", "webapp_frontend_source"):
+        source = values.get(name, "")
+        if CREDENTIALS.search(source):
+            problems.append(Problem(name, "a URL with a password", expected, host))
+        elif WITH_USER.search(source):
+            problems.append(Problem(name, "a URL with a user, which may be a token", expected, host))
     urls = [name for name in ("webapp_database_url", "webapp_redis_url") if is_placeholder(values.get(name, ""))]
     return problems + [Problem(name, "a placeholder", "a real URL", host) for name in urls]

@@ -186,6 +186,7 @@ left_out_count:
   returned: success
 """
 
+import http.client
 import os
 import shutil
 from typing import Any
@@ -223,10 +224,11 @@ def downloader(timeout: int) -> Fetch:
         try:
             with open_url(address, timeout=timeout, http_agent="slipway.webapp") as answer, open(path, "wb") as stream:
                 shutil.copyfileobj(answer, stream)
-        except (OSError, ValueError) as error:  # urllib's errors are OSErrors
+        # urllib's errors are OSErrors; one that breaks off in the middle is another.
+        except (OSError, ValueError, http.client.HTTPException) as error:
             raise SlipwayError(
                 f"{without_password(address)} cannot be downloaded",
-                found=without_password(str(error)),
+                found=without_password(str(error) or type(error).__name__),
                 next_step="try the same address on the controller",
             ) from error
 

@@ -31,7 +31,8 @@ options:
       - V(present) makes the release complete.
       - V(absent) removes it, unless a slot is assigned to it.
       - V(pruned) removes releases, environments, artifacts, configurations, static files and unfinished builds that
-        are not needed. What a slot is assigned to stays, and so does what an unfinished run names.
+        are not needed. What a slot is assigned to stays, and so does what an unfinished run names. Where the record of
+        one of these is damaged no environment, artifact or image goes; an image that another application needs stays.
     type: str
     choices: [present, absent, pruned]
     default: present

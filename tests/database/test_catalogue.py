@@ -40,18 +40,20 @@ def listed(directory: Path) -> tuple[list[str], list[str]]:
 @contextlib.contextmanager
 def read_only(directory: Path) -> Iterator[None]:
     """Without the right to write: as nobody when we are root, whom no mode stops."""
-    for path in (directory, *directory.rglob("*")):
+    paths = [directory, *(path for path in directory.rglob("*") if not path.is_symlink())]
+    for path in paths:
         path.chmod(0o555 if path.is_dir() else 0o444)
     before = os.geteuid()
     if before == 0:
-        for parent in directory.parents[:3]:
-            parent.chmod(0o755)
+        for parent in directory.parents:
+            if not parent.stat().st_mode & 0o001:  # pytest's own, never one that others work in
+                parent.chmod(0o755)
         os.seteuid(NOBODY)
     try:
         yield
     finally:
         os.seteuid(before)
-        for path in (directory, *directory.rglob("*")):
+        for path in paths:
             path.chmod(0o755 if path.is_dir() else 0o644)
 
 

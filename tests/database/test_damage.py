@@ -212,7 +212,7 @@ def test_a_disk_that_gets_full_on_the_way(
 ) -> None:
     """In the dump, in initdb, in the server's start and in the restore."""
     grown(cluster, small)
-    monkeypatch.setattr(space, "require", lambda *_: None)
+    monkeypatch.setattr(space, "require", lambda *_, **__: None)
     with mounted(getattr(place, which), size):
         with pytest.raises(BackupError) as caught:
             place.take(small)

@@ -13,16 +13,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from slipway_backup import encryption, integrity, manifest
+from slipway_backup import encryption, integrity, manifest, space
 from slipway_backup.catalogue import Entry
 from slipway_backup.errors import BackupError
 from slipway_backup.processes import Deadline
 
 from tests.database.backups import CONTENT, ago, put
+from tests.database.test_damage import AS_ROOT, failed, grown, mounted
 
 SEED = 20261121
 FLIPS = 12
 LIMIT = 120  # seconds
+NOISE = {"archive/toc.dat": random.Random(SEED).randbytes(600_000)}
 
 
 @dataclass
@@ -79,7 +81,7 @@ def encrypt(entry: Path, config: dict[str, Any]) -> dict[str, Any]:
 def decrypt(entry: Path, identity: str) -> dict[str, bytes]:
     target = entry.parent / f"{entry.name}.restoring"
     try:
-        with encryption.decrypted(entry, manifest.read(entry), identity, target, Deadline(LIMIT)) as plain:
+        with encryption.decrypted(entry, manifest.read(entry), identity, target, Deadline(LIMIT), gid=-1) as plain:
             return {path: (plain / path).read_bytes() for path in CONTENT}
     finally:
         assert not target.exists()
@@ -169,11 +171,60 @@ def test_a_full_disk_leaves_the_plain_files(tmp_path: Path, keys: Keys, monkeypa
         raise OSError(28, os.strerror(28))
 
     monkeypatch.setattr(os, "fsync", full)
-    wish = encryption.parse(keys.public)
-    assert wish
-    with pytest.raises(OSError, match="No space left"):
-        encryption.encrypt(entry, manifest.read(entry), wish, Deadline(LIMIT))
+    with pytest.raises(BackupError) as refusal:
+        encrypt(entry, keys.public)
+    assert (refusal.value.code, refusal.value.summary) == ("no_space", f"{entry} is full")
     assert sorted(path.name for path in entry.iterdir()) == ["archive", "manifest.json"]
+
+
+@AS_ROOT
+def test_a_disk_that_gets_full_on_the_way_there_leaves_the_plain_files(tmp_path: Path, keys: Keys) -> None:
+    place = tmp_path / "small"
+    place.mkdir()
+    with mounted(place, "1m"):
+        entry = put(place, ago(hours=1), NOISE)
+        with pytest.raises(BackupError) as refusal:
+            encrypt(entry, keys.public)
+        assert (refusal.value.code, refusal.value.summary) == ("no_space", f"{entry} is full")
+        assert sorted(path.name for path in entry.iterdir()) == ["archive", "manifest.json"]
+        assert integrity.differences(Entry(entry, manifest.read(entry))) == []
+
+
+@AS_ROOT
+def test_a_disk_that_is_too_small_for_the_way_back(tmp_path: Path, keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = tmp_path / "small"
+    place.mkdir()
+    with mounted(place, "1m"):
+        entry = put(tmp_path, ago(hours=1), NOISE)
+        encrypt(entry, keys.public)
+        there = place / entry.name
+        shutil.copytree(entry, there)
+        before = sorted(path.name for path in place.iterdir())
+        for summary in ("too little space on the file system", "is full"):
+            with pytest.raises(BackupError, match=summary) as refusal:
+                decrypt(there, str(keys.identity))
+            assert refusal.value.code == "no_space"
+            assert str(place) in refusal.value.summary
+            assert sorted(path.name for path in place.iterdir()) == before
+            monkeypatch.setattr(space, "require_free", lambda *_: None)  # it gets full on the way
+
+
+@AS_ROOT
+def test_a_backup_whose_encryption_has_no_room_says_so(
+    place: Any, cluster: Any, small: str, keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grown(cluster, small)
+    with mounted(place.catalogue, "9m"):
+        with pytest.raises(BackupError) as caught:
+            place.take(small, level="archive", encryption=keys.public)
+        assert (caught.value.code, place.entries()) == ("no_space", [])  # before the dump
+        monkeypatch.setattr(space, "require", lambda *_, **__: None)
+        with pytest.raises(BackupError) as caught:
+            place.take(small, level="archive", encryption=keys.public)
+        assert "is full" in caught.value.summary
+        assert failed(place, caught.value)["error"]["code"] == "no_space"
+    with mounted(place.catalogue, "9m"):
+        place.take(small, level="archive")  # without it there is room
 
 
 def test_a_member_that_the_manifest_does_not_know_is_refused(sealed: Path, keys: Keys) -> None:

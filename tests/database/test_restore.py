@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,10 +17,27 @@ from typing import Any
 
 import psycopg
 import pytest
-from slipway_backup import gate, integrity, loss, manifest, properties, prune, restore, settle, swap
+from slipway_backup import (
+    encryption,
+    gate,
+    integrity,
+    loss,
+    manifest,
+    properties,
+    prune,
+    request,
+    restore,
+    settle,
+    swap,
+)
+from slipway_backup.catalogue import Entry
+from slipway_backup.connection import Database
 from slipway_backup.errors import BackupError
+from slipway_backup.processes import Deadline
 
 from tests.database.backups import Shop, connect, run_sql
+from tests.database.test_damage import AS_ROOT
+from tests.database.test_encryption import Keys, gpg_keys
 
 NAME = "restore shop"
 ROWS = 300
@@ -41,6 +59,12 @@ def killed(*arguments, **options):
 setattr(holder, name, killed)
 print(cli.answer("restore", sys.stdin.read()))
 """
+
+
+@pytest.fixture(scope="module")
+def keys() -> Iterator[Keys]:
+    with tempfile.TemporaryDirectory(prefix="slipway-") as directory:  # with a short path, for a socket of gpg's agent
+        yield gpg_keys(Path(directory))
 
 
 @pytest.fixture
@@ -328,6 +352,64 @@ def test_roles_that_only_the_database_itself_names(shop: Shop) -> None:
         error = refused(shop, entry)
         assert error.code == "roles_missing"
         assert "shop_reader" in error.found
+
+
+FOREIGN, UNNAMED = 1, 987_654  # numbers of groups: of another one here, and of nobody here
+
+
+def fetch(entry: Path, group: int, modes: tuple[int, int]) -> None:
+    """As it comes back from elsewhere: with numbers and modes of there, or of whoever fetched it."""
+    for path in (entry, *entry.rglob("*")):
+        os.chown(path, 0, group)
+        path.chmod(modes[0] if path.is_dir() else modes[1])
+
+
+OPEN, CLOSED, SHARED = (0o755, 0o644), (0o700, 0o600), (0o750, 0o640)
+
+
+@AS_ROOT
+@pytest.mark.parametrize(
+    ("group", "modes", "catalogue", "encrypted"),
+    [
+        (UNNAMED, SHARED, None, False),
+        (FOREIGN, SHARED, None, False),
+        (0, CLOSED, None, False),
+        (0, OPEN, UNNAMED, False),
+        (0, CLOSED, UNNAMED, False),
+        (0, OPEN, None, True),
+        (UNNAMED, SHARED, UNNAMED, True),
+    ],
+)
+def test_an_entry_that_was_fetched_from_elsewhere(
+    shop: Shop, keys: Keys, group: int, modes: tuple[int, int], catalogue: int | None, encrypted: bool
+) -> None:
+    entry = shop.backup()
+    if encrypted:
+        wish = encryption.parse(keys.public)
+        assert wish
+        manifest.write(entry, encryption.encrypt(entry, manifest.read(entry), wish, Deadline(120)))
+    if catalogue:
+        os.chown(shop.directory, 0, catalogue)
+    fetch(entry, group, modes)
+    assert restore.run(asked(shop, entry, identity_file=str(keys.identity)))["verified"]
+    files = {path.stat().st_gid for path in entry.glob("archive/*")}
+    assert files == (set() if encrypted else {0} if modes == OPEN else {shop.directory.stat().st_gid})
+
+
+@AS_ROOT
+def test_who_restores_has_the_group_of_the_catalogue_and_no_other(shop: Shop) -> None:
+    entry = shop.backup()
+    fetch(entry, FOREIGN, (0o750, 0o640))
+    work = restore.Work(
+        request.parse(restore.Restore, asked(shop, entry)),
+        Database.parse(shop.url, shop.cluster.user),
+        Entry(entry, manifest.read(entry)),
+        Deadline(120),
+    )
+    assert work._fresh_database().account.groups == (str(shop.directory.stat().st_gid),)
+    os.chown(shop.directory, 0, 0)  # root's is given to nobody
+    (line,) = [word for word in work._fresh_database().account.prefix() if word.startswith("--groups")]
+    assert "0" not in line.partition("=")[2].split(",")
 
 
 def test_after_the_old_server_was_lost(shop: Shop) -> None:

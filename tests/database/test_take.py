@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -29,6 +30,16 @@ def test_every_level_passes_on_the_hard_schema(place: Any, shop: str, level: str
     assert place.entries() == [made["id"]]
     assert not list(place.scratch.iterdir())
     assert manifest.read(place.catalogue / made["id"]) == json.loads(json.dumps(made))
+
+
+def test_what_the_system_refuses_is_an_answer(place: Any, small: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuses(_given: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), "/dev/shm/x")
+
+    monkeypatch.setattr(cli, "verb", lambda _name: refuses)
+    answer = cli.answer("take", json.dumps(place.request(small)))
+    assert not answer["ok"]
+    assert (answer["error"]["code"], "/dev/shm/x" in answer["error"]["found"]) == ("file_operation", True)
 
 
 @pytest.fixture

@@ -191,10 +191,11 @@ def test_what_cannot_be_held(layout: Layout, bad: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", '{"owner": "x"}', '{"owner":"x","reason":"","since":0,"until":"soon"}']
+    "data",
+    [b"", b"{", b"[]", b'{"owner": "x"}', b'{"owner":"x","reason":"","since":0,"until":"soon"}', b'{"owner":"\xff"}'],
 )
-def test_a_damaged_lease_is_never_taken_for_none(layout: Layout, text: str) -> None:
-    Path(layout.lease).write_text(text)
+def test_a_damaged_lease_is_never_taken_for_none(layout: Layout, data: bytes) -> None:
+    Path(layout.lease).write_bytes(data)
     with pytest.raises(SlipwayError, match="is damaged"):
         hold(layout)
 

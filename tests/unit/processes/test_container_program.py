@@ -8,9 +8,12 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
+from ansible_collections.slipway.webapp.plugins.module_utils._config import render_env
+from ansible_collections.slipway.webapp.plugins.module_utils._files import write_atomically
 from tests.unit.ansible_runs import COLLECTIONS
 from tests.unit.processes.test_entry import FILES
 
@@ -31,6 +34,16 @@ def test_the_program_ends_when_its_time_is_over() -> None:
     done = inside("once", "1", sys.executable, "-c", "import time; time.sleep(25)")
     assert done.returncode == -signal.SIGALRM, done.stderr
     assert time.monotonic() - began < 15
+
+
+def test_the_program_has_the_variables_of_the_file_to_the_byte(tmp_path: Path) -> None:
+    values = {"KEY": "-----BEGIN-----\r\nabc\r\n-----END-----\r", "SALT": 'a\nb\r"$\\'}
+    path = tmp_path / "blue.env"
+    write_atomically(str(path), render_env(values, secret=frozenset(values)).encode())
+    done = inside(
+        "launch", str(path), sys.executable, "-c", "import os; print(repr(os.environ['KEY'] + os.environ['SALT']))"
+    )
+    assert done.stdout.strip() == repr(values["KEY"] + values["SALT"]), done.stderr
 
 
 @pytest.mark.parametrize("words", [("once",), ("once", "1"), ("once", "soon", "true"), ("twice", "1", "true")])

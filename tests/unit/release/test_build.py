@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import itertools
 import json
@@ -10,7 +11,7 @@ import os
 import shutil
 import stat
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -482,6 +483,63 @@ def test_what_an_unfinished_run_names_is_not_pruned(host: Host) -> None:
     states.pruned(host.layout, retain=1)
     assert sorted(os.listdir(host.layout.releases)) == sorted([ids[2], ids[3]])
     assert f"{OLD}.env" in os.listdir(host.layout.configs)
+
+
+UNREAD: dict[str, Callable[[Path], Any]] = {
+    "damaged": lambda record: record.write_text("{"),
+    "no text": lambda record: record.write_bytes(b"\xff"),
+    "no file": lambda record: (record.unlink(), record.mkdir()),
+    "gone": lambda record: record.unlink(),
+    "another's": lambda record: record.write_text(record.read_text().replace('"id": "4', '"id": "5')),
+}
+
+
+@pytest.mark.parametrize("damage", UNREAD.values(), ids=list(UNREAD))
+def test_a_slot_keeps_what_it_runs_when_nobody_can_tell_what_that_is(host: Host, damage: Callable[[Path], Any]) -> None:
+    ids = stocked(host)
+    release = Path(host.layout.release(ids[3]))
+    damage(release / "release.json")
+    done = states.pruned(host.layout, retain=1)
+    assert done["retained"] == [ids[1], ids[3]]
+    assert (release / "code/manage.py").exists()
+    assert (release / "venv/bin/python").exists()
+    assert len(os.listdir(host.layout.venvs)) == 5
+    assert len(os.listdir(host.layout.artifacts)) == 6
+    assert Path(host.layout.static, "app.4.css").exists()
+    assert ids[3] in done["warnings"][0]
+    assert [one.problem for one in _installed.installed(host.layout) if one.id == ids[3]] != [""]
+    assert states.pruned(host.layout, retain=1)["changed"] is False
+    host.present(host.wish("5"))  # the next ones clean up
+    for slot in ("blue", "green"):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(host.layout.slot_link(slot))
+        assign(host, slot, _installed.installed(host.layout)[0].id, TWO)
+    assert states.pruned(host.layout, retain=1)["warnings"] == []
+    assert not (release / "venv/bin/python").exists()
+
+
+def test_a_slot_whose_configuration_cannot_be_read_loses_none(host: Host) -> None:
+    stocked(host)
+    Path(host.layout.slot_env("blue")).write_bytes(b"\xff")
+    states.pruned(host.layout, retain=1)
+    assert len(os.listdir(host.layout.configs)) == 3
+
+
+def test_what_was_not_made_here_is_nobodys_business(host: Host) -> None:
+    ids = stocked(host)
+    releases = Path(host.layout.releases)
+    shutil.copytree(releases / ids[0], releases / f"{ids[0]}.bak", symlinks=True)
+    for name in ("lost+found", "my notes/old", "my notes.partial", "x.partial.partial"):
+        (releases / name).mkdir(parents=True)
+    (releases / "notes.partial").write_text("a file")
+    strangers = {f"{ids[0]}.bak", "lost+found", "my notes", "my notes.partial", "x.partial.partial", "notes.partial"}
+    found = _installed.listing(host.layout)
+    assert ([one["id"] for one in found["releases"]], found["unfinished"]) == (ids[::-1], ["9-killed"])
+    done = states.pruned(host.layout, retain=1)
+    assert (done["retained"], done["warnings"]) == ([ids[3]], [])
+    assert set(os.listdir(releases)) == {ids[3], *strangers}
+    assert (releases / f"{ids[0]}.bak/code/manage.py").exists()
+    assert states.pruned(host.layout, retain=1)["changed"] is False
 
 
 def test_a_host_without_anything_is_pruned_in_peace(host: Host) -> None:

@@ -16,6 +16,8 @@ import pytest
 from ansible_collections.slipway.webapp.plugins.module_utils import _installed, _manage, _pulled, _runtime
 from ansible_collections.slipway.webapp.plugins.module_utils import _release_states as states
 from ansible_collections.slipway.webapp.plugins.module_utils._errors import SlipwayError
+from ansible_collections.slipway.webapp.plugins.module_utils._files import locked
+from ansible_collections.slipway.webapp.plugins.module_utils._layout import Layout
 from ansible_collections.slipway.webapp.plugins.module_utils._ports import Completed, Image
 from ansible_collections.slipway.webapp.plugins.module_utils._release import Wish
 from ansible_collections.slipway.webapp.plugins.module_utils._release_build import Ports
@@ -278,6 +280,51 @@ def test_an_image_that_two_releases_share_stays(host: Host, engine: FakeEngine) 
     states.pruned(host.layout, retain=1, engine=engine)
     assert list(engine.images) == [reference("a")]
     assert _installed.read_installed(host.layout, "a-1") is None
+
+
+def neighbour(host: Host, digit: str) -> Host:
+    """Another application on the same host, with the same image."""
+    other = Neighbour(host.root)
+    path = Path(other.layout.release("1"), "release.json")
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({"image": reference(digit)}))
+    _pulled.note(other.layout, [reference(digit)])
+    return other
+
+
+class Neighbour(Host):
+    @property
+    def layout(self) -> Layout:
+        return Layout(app="tenant", prefix=str(self.root / "host"))
+
+
+@pytest.mark.parametrize("record", ["as it is", "{"])
+def test_an_image_that_another_application_is_stays_until_that_has_gone(
+    host: Host, engine: FakeEngine, record: str
+) -> None:
+    for digit in "ab":
+        present(host, engine, wish(digit))
+    serve(host, "b-1")
+    path = Path(neighbour(host, "a").layout.release("1"), "release.json")
+    path.write_text(path.read_text() if record == "as it is" else record)
+    assert pruned(host, engine, check_mode=True) == []
+    assert pruned(host, engine) == []
+    assert set(engine.images) == {reference("a"), reference("b")}
+    assert _installed.read_installed(host.layout, "a-1") is None
+    path.unlink()
+    # That it was pulled for the other one, too, keeps nothing: both would wait for each other for ever.
+    assert pruned(host, engine) == [f"remove image {reference('a')}"]
+    assert set(engine.images) == {reference("b")}
+
+
+def test_no_image_goes_while_another_application_builds(host: Host, engine: FakeEngine) -> None:
+    for digit in "ab":
+        present(host, engine, wish(digit))
+    serve(host, "b-1")
+    other = Neighbour(host.root)
+    with locked(other.layout.lock("build")):
+        assert pruned(host, engine) == []
+    assert pruned(host, engine) == [f"remove image {reference('a')}"]
 
 
 def test_one_command_in_a_container(host: Host, engine: FakeEngine) -> None:

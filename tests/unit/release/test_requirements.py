@@ -91,11 +91,32 @@ def test_the_lock_of_a_tree(
         ({"requirements.txt": "lib @ file:///srv/lib\n"}, "from the source tree"),
         ({"requirements.txt": "/srv/lib\n"}, "from the source tree"),
         ({"uv.lock": 'source = { editable = "packages/a" }\n', "pyproject.toml": ""}, "installs packages/a"),
+        ({"requirements.txt": "a==1\nfoo @\n"}, "no requirement\nfound: foo @"),
     ],
 )
 def test_what_could_not_be_repeated_is_refused(tmp_path: Path, files: dict[str, str], says: str) -> None:
     with pytest.raises(SlipwayError, match=says):
         req.find_lock(plant(tmp_path, files))
+
+
+LINES = "a==1\n-r more.txt\n"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])  # Python marks the last two, too
+def test_a_file_that_says_how_it_is_encoded(tmp_path: Path, encoding: str) -> None:
+    plant(tmp_path, {"more.txt": "# für alle\nb==1 --hash=sha256:00\n"})
+    (tmp_path / "requirements.txt").write_bytes(LINES.encode(encoding))
+    lock = req.find_lock(str(tmp_path))
+    assert (lock.files, lock.hashed) == (("requirements.txt", "more.txt"), True)
+
+
+@pytest.mark.parametrize("name", ["more.txt", "uv.lock"])
+@pytest.mark.parametrize("data", ["a\n# für alle\n".encode("latin-1"), "a\n".encode("utf-16") + b"x"])
+def test_a_file_that_nobody_can_read_is_named(tmp_path: Path, name: str, data: bytes) -> None:
+    plant(tmp_path, {"requirements.txt": LINES, **({"pyproject.toml": ""} if name == "uv.lock" else {})})
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(SlipwayError, match=f"{name} cannot be read(.|\n)*in line 2(.|\n)*save {name} in UTF-8"):
+        req.find_lock(str(tmp_path))
 
 
 def the_hash(lock: req.Lock, **changes: object) -> str:

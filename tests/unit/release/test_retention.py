@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -101,6 +104,27 @@ def test_the_rest_follows_the_releases() -> None:
         artifacts=("s1", "s4", "s5"),
         configs=("c1",),
     )
+
+
+@pytest.mark.parametrize("needed", [{"assigned": pairs("r2/c1")}, {"pending": frozenset({"r2"})}])
+def test_where_nobody_knows_what_a_needed_release_is_made_of_nothing_of_that_kind_goes(needed: dict[str, Any]) -> None:
+    unread = Kept(id="r2", complete=False)
+    stock = Stock(
+        releases=(release(3), unread, release(1)),
+        venvs=VENVS,
+        artifacts=ARTIFACTS,
+        configs=("c1", "c2"),
+        proven=pairs("r3/c1"),
+        pulled=("i1",),
+    )
+    assert surplus(replace(stock, **needed), retain=1) == Surplus(releases=("r1",), configs=("c2",), untold=("r2",))
+    assert surplus(stock, retain=1).releases == ("r2", "r1")
+    assert surplus(stock, retain=1).venvs == ("v1", "v2", "v4", "v5")
+
+
+def test_where_nobody_knows_what_a_slot_is_configured_by_no_configuration_goes() -> None:
+    stock = Stock(releases=FIVE, configs=("c1", "c2"), assigned=(Pair("r5", ""), Pair("r4", "c2")))
+    assert surplus(stock, retain=1).configs == ()
 
 
 NUMBERS = st.integers(min_value=1, max_value=6)

@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from ansible_collections.slipway.webapp.plugins.module_utils import _artifact, _
 from ansible_collections.slipway.webapp.plugins.module_utils._artifact import Wish, obtain, release_id
 from ansible_collections.slipway.webapp.plugins.module_utils._errors import SlipwayError
 from ansible_collections.slipway.webapp.plugins.module_utils._ports import Completed
+from ansible_collections.slipway.webapp.plugins.modules import artifact
 
 
 class LocalRunner:
@@ -270,6 +273,48 @@ def test_check_mode_tells_the_same_and_leaves_nothing(tmp_path: Path) -> None:
     assert obtain(wish, git=GIT, fetch=no_fetch, check_mode=True)[1] is False
     assert obtain(wish, git=GIT, fetch=no_fetch)[1] is False
     assert os.listdir(tmp_path / "cache") == [f"{done[0].sha256}.tar.gz"]
+
+
+def test_an_artifact_that_decayed_is_packed_again(tmp_path: Path) -> None:
+    plant(tmp_path / "src", "manage.py")
+    wish = Wish(str(tmp_path / "src"), str(tmp_path / "cache"))
+    made, _changed = obtain(wish, git=GIT, fetch=no_fetch)
+    whole = Path(made.path).read_bytes()
+    for data in (b"", whole[:-1] + b"x"):
+        Path(made.path).write_bytes(data)
+        assert obtain(wish, git=GIT, fetch=no_fetch, check_mode=True) == (made, True)
+        assert Path(made.path).read_bytes() == data
+        assert obtain(wish, git=GIT, fetch=no_fetch) == (made, True)
+        assert Path(made.path).read_bytes() == whole
+        assert obtain(wish, git=GIT, fetch=no_fetch) == (made, False)
+
+
+def test_what_takes_its_name_is_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plant(tmp_path / "src", "manage.py")
+    done: list[str] = []
+    for name in ("fsync", "replace"):
+        original = getattr(os, name)
+        monkeypatch.setattr(
+            os, name, lambda *given, name=name, original=original: (done.append(name), original(*given))
+        )
+    obtain(Wish(str(tmp_path / "src"), str(tmp_path / "cache")), git=GIT, fetch=no_fetch)
+    assert done == ["fsync", "replace", "fsync"]
+
+
+def broken_off(listener: socket.socket) -> None:
+    with listener, listener.accept()[0] as connection:
+        connection.recv(4096)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n64\r\nabc")
+
+
+def test_a_download_that_breaks_off_is_an_error_of_ours(tmp_path: Path) -> None:
+    listener = socket.create_server(("127.0.0.1", 0))
+    address = f"http://127.0.0.1:{listener.getsockname()[1]}/shop.tar.gz"
+    server = threading.Thread(target=broken_off, args=(listener,))
+    server.start()
+    with pytest.raises(SlipwayError, match="cannot be downloaded\nfound: IncompleteRead"):
+        artifact.downloader(5)(address, str(tmp_path / "shop.tar.gz"))
+    server.join()
 
 
 def test_an_artifact_of_others_is_taken_only_with_its_sha(tmp_path: Path) -> None:

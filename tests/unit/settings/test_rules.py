@@ -143,6 +143,22 @@ def test_accepted(name: str, value: Any) -> None:
         ({"webapp_database_password": "short"}, "webapp_database_password", "a secret of 5 characters"),
         ({"webapp_redis_password": "two words are"}, "webapp_redis_password", "white space in a password"),
         ({"webapp_source": "https://u:token@git.example/x.git"}, "webapp_source", "a URL with a password"),
+        (
+            {"webapp_source": "https://ghp_token@github.com/a/x.git"},
+            "webapp_source",
+            "a URL with a user, which may be a token",
+        ),
+        (
+            {"webapp_source": "git+HTTPS://t%40x@git.example/x"},
+            "webapp_source",
+            "a URL with a user, which may be a token",
+        ),
+        ({"webapp_frontend_source": "https://u:t@h/x.tar.gz"}, "webapp_frontend_source", "a URL with a password"),
+        (
+            {"webapp_frontend_source": "http://token@h/x.tar.gz"},
+            "webapp_frontend_source",
+            "a URL with a user, which may be a token",
+        ),
         ({"webapp_database_url": "postgres://u:changeme@h/d"}, "webapp_database_url", "a placeholder"),
         ({"webapp_aliases": ["www"]}, "webapp_aliases", "'www'"),
         ({"webapp_aliases": ["a.b"], "webapp_domain": "a.b"}, "webapp_aliases", "'a.b'"),

@@ -92,6 +92,7 @@ def test_a_choice_that_does_not_exist_is_refused() -> None:
     [
         ("short", "'short'"),
         ("x" * 100, repr("x" * 77 + "...")),
+        ("https://planted@h/x.git", "'https://***@h/x.git'"),
         (3, "the number 3"),
         (True, "true"),
         (None, "nothing"),

@@ -295,8 +295,9 @@ def test_what_fails_before_it_began_is_written_down_only(settler: _settle.Settle
     assert settler.actions == ["Write down deploy of r2: failed"]
 
 
-def test_a_damaged_journal_is_named(settler: _settle.Settler) -> None:
-    Path(settler.layout.pending).write_text('{"run": "x"}')
+@pytest.mark.parametrize("data", [b'{"run": "x"}', b'{"run": "\xff"}', b"[]", b"{"])
+def test_a_damaged_journal_is_named(settler: _settle.Settler, data: bytes) -> None:
+    Path(settler.layout.pending).write_bytes(data)
     with pytest.raises(SlipwayError, match="is damaged"):
         _transaction.read(settler.layout)
 

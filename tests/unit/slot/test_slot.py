@@ -161,6 +161,19 @@ def test_a_retained_configuration_is_enough(world: World) -> None:
     assert _assignment.slot_secrets(world.layout, "green") == ["hunter2-hunter2"]
 
 
+def test_a_secret_with_carriage_returns_stays_what_it_is(world: World) -> None:
+    secrets = {"KEY": "-----BEGIN-----\r\nabc\r\n-----END-----\r"}
+    given = {"config": config_id(app="shop", environment=OPEN, secrets=secrets), "secrets": secrets}
+    world.start(**given)
+    first = Path(world.layout.slot_env("green")).read_bytes()
+    assert world.start(**given)["actions"] == []
+    world.give_traffic(green=100)
+    assert world.start(**given)["actions"] == []
+    assert _assignment.slot_secrets(world.layout, "green") == [secrets["KEY"]]
+    world.start(slot="blue", config=given["config"], environment=None, secrets=None)  # as a rollback does
+    assert Path(world.layout.slot_env("blue")).read_bytes() == first.replace(b'"green"', b'"blue"')
+
+
 def test_a_configuration_file_that_was_edited_is_put_right(world: World) -> None:
     world.start()
     path = Path(world.layout.config_env(CONFIG))

@@ -53,6 +53,11 @@ class Aftercare:
             retention.policy(take.retention),
         )
 
+    @property
+    def archives(self) -> int:
+        """How many times the archive's bytes lie in the catalogue at once: plain, encrypted, decrypted on trial."""
+        return 1 + bool(self.encryption) + bool(self.encryption and self.encryption.identity_file)
+
     def seal(self, directory: Path, made: Manifest, deadline: Deadline) -> None:
         """Encrypt the unfinished entry in ``directory``, if that is wished."""
         if not self.encryption:

@@ -53,6 +53,17 @@ def answer(name: str, text: str) -> dict[str, Any]:
         return {"ok": True, "result": function(request)}
     except BackupError as error:
         return {"ok": False, "error": error.as_dict()}
+    except OSError as error:  # whoever works with files says more; this is for what nobody thought of
+        return {"ok": False, "error": _refused(error).as_dict()}
+
+
+def _refused(error: OSError) -> BackupError:
+    return BackupError(
+        "file_operation",
+        "The system refused a file operation",
+        found=str(error),
+        next_step="mend what it names on this host, then repeat",
+    )
 
 
 def _interrupted(number: int, _frame: object) -> None:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import integrity, manifest, request
+from . import catalogue, integrity, manifest, request, space, workspace
 from .errors import BackupError
 from .processes import Command, Deadline, Running
 from .streams import CHUNK, Hashing, piped
@@ -66,17 +66,19 @@ def encrypt(directory: Path, plain: dict[str, Any], wish: Encryption, deadline: 
     """
     target = directory / FILES[wish.tool]
     try:
-        with _encryptor(wish, deadline) as command:
-            cipher = _pour(directory, plain, command, target, deadline)
-        filled = {**plain, "encryption": _described(wish, target, cipher)}
-        if wish.identity_file:
-            with decrypted(directory, filled, wish.identity_file, directory / "trial", deadline):
-                pass
-        manifest.sync(directory)
+        with workspace.worded(directory):
+            with _encryptor(wish, deadline) as command:
+                cipher = _pour(directory, plain, command, target, deadline)
+            filled = {**plain, "encryption": _described(wish, target, cipher)}
+            if wish.identity_file:
+                gid = directory.stat().st_gid
+                with decrypted(directory, filled, wish.identity_file, directory / "trial", deadline, gid=gid):
+                    pass
+            manifest.sync(directory)
     except BaseException:
         target.unlink(missing_ok=True)
         raise
-    shutil.rmtree(directory / "archive")
+    catalogue.remove(directory / "archive")
     return filled
 
 
@@ -147,19 +149,21 @@ def _add(archive: tarfile.TarFile, directory: Path, one: dict[str, Any]) -> None
 
 @contextlib.contextmanager
 def decrypted(
-    directory: Path, sealed: dict[str, Any], identity_file: str, target: Path, deadline: Deadline
+    directory: Path, sealed: dict[str, Any], identity_file: str, target: Path, deadline: Deadline, *, gid: int
 ) -> Iterator[Path]:
     """The plain files of an encrypted backup below ``target``, compared with the manifest, removed at the end.
 
-    They take the group of ``directory``, so that pg_restore may read them. Raises BackupError decryption_failed.
+    They take the group ``gid``, so that pg_restore may read them. Raises BackupError decryption_failed or no_space.
     """
     shutil.rmtree(target, ignore_errors=True)
-    target.mkdir(mode=0o750)
+    space.require_free(target.parent, sum(one["bytes"] for one in sealed["files"]), f"{directory.name}, decrypted")
     try:
-        os.chmod(target, 0o750)
-        os.chown(target, -1, directory.stat().st_gid)
-        with _decryptor(sealed["encryption"]["tool"], identity_file, deadline) as command:
-            _unpour(directory / sealed["encryption"]["file"], sealed, command, target, deadline)
+        with workspace.worded(target):
+            target.mkdir(mode=0o750)
+            os.chmod(target, 0o750)
+            os.chown(target, -1, gid)
+            with _decryptor(sealed["encryption"]["tool"], identity_file, deadline) as command:
+                _unpour(directory / sealed["encryption"]["file"], sealed, command, target, deadline)
         yield target
     finally:
         shutil.rmtree(target, ignore_errors=True)
@@ -260,8 +264,9 @@ def _keyring(keys: str, deadline: Deadline) -> Iterator[dict[str, str]]:
     """A GnuPG home of its own, with only these keys, gone at the end together with the agent that it started."""
     with tempfile.TemporaryDirectory(prefix="slipway-gpg-") as home, tempfile.TemporaryFile() as armored:
         environment = {"GNUPGHOME": home}
-        armored.write(keys.encode())
-        armored.seek(0)
+        with workspace.worded(Path(home)):
+            armored.write(keys.encode())
+            armored.seek(0)
         try:
             with Running(Command([*GPG, "--import"], environment), stdin=armored) as running:
                 running.require_success(deadline, "encryption_keys", "gpg could not read the keys")

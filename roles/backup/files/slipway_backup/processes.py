@@ -54,7 +54,7 @@ class Deadline:
 
 @dataclass(frozen=True)
 class Account:
-    """A system user that children run as; ``name`` '' is the one that we are. ``groups`` are group names besides."""
+    """A system user that children run as; ``name`` '' is the one that we are. ``groups`` are more: names or numbers."""
 
     name: str = ""
     groups: tuple[str, ...] = ()
@@ -86,7 +86,9 @@ class Account:
 
 
 def group_id(name: str) -> int:
-    """The number of a group; raises BackupError unknown_group."""
+    """The number of a group, of which a name may not be known here; raises BackupError unknown_group."""
+    if name.isdecimal():
+        return int(name)
     try:
         return grp.getgrnam(name).gr_gid
     except KeyError as error:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import grp
 import os
 import secrets
 import tempfile
@@ -36,6 +35,7 @@ from . import (
     settle,
     swap,
     toc,
+    workspace,
 )
 from .connection import Connection, Database, rows
 from .errors import BackupError
@@ -238,16 +238,29 @@ class Work:
 
     @contextlib.contextmanager
     def _plain_files(self) -> Iterator[Path]:
-        """The archive's directory; of an encrypted backup a decrypted one, gone at the end."""
-        directory = self.entry.directory
+        """The archive's directory; of an encrypted backup a decrypted one, gone at the end. pg_restore may read it."""
+        directory, gid = self.entry.directory, self._reader()
         self._timed("check_files", lambda: integrity.require(self.entry))
         if not self.manifest["encryption"]:
+            if gid >= 0:
+                workspace.give(directory, [one["path"] for one in integrity.files(self.manifest)], gid)
             yield directory / "archive"
             return
         target = directory.with_name(f"{directory.name}.restoring")
         identity = self.asked.identity_file
-        with encryption.decrypted(directory, self.manifest, identity, target, self.deadline) as plain:
+        with encryption.decrypted(directory, self.manifest, identity, target, self.deadline, gid=gid) as plain:
             yield plain / "archive"
+
+    def _reader(self) -> int:
+        """The number of the group by which another user than ours reads the archive; -1: there is none such.
+
+        It is that of the catalogue: an entry that was fetched from elsewhere has the group that it had there, or that
+        of whoever fetched it. Root's is given to nobody: then it is the user's own.
+        """
+        account = self.database.account
+        if not account.other:
+            return -1
+        return Path(self.asked.directory).stat().st_gid or account.entry.pw_gid
 
     def _create(self, server: Connection, journal: settle.Journal) -> None:
         """An empty database with a comment that says whose it is."""
@@ -296,10 +309,10 @@ class Work:
             )
 
     def _fresh_database(self) -> Database:
-        """Where to restore, as a user that may read the archive's files: their group is that of the catalogue."""
-        gid = self.entry.directory.stat().st_gid
-        group = grp.getgrgid(gid).gr_name if gid else ""
-        return Database.parse(self.asked.database_url, self.asked.database_user, (group,)).with_name(self.fresh)
+        """Where to restore, as a user that may read the archive's files."""
+        gid = self._reader()
+        groups = (str(gid),) if gid >= 0 else ()
+        return Database.parse(self.asked.database_url, self.asked.database_user, groups).with_name(self.fresh)
 
     def _compare(self) -> int:
         found = likeness.require(self._fresh_database(), self.manifest, self.deadline)

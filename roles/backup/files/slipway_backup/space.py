@@ -23,22 +23,30 @@ def scratch_limit(database_bytes: int, wanted: int, *, rehearse: bool) -> int:
     return wanted or database_bytes * (_AUTO_FACTOR + _REHEARSAL_FACTOR * rehearse) + _AUTO_EXTRA
 
 
-def require(catalogue: Path, scratch: Path | None, database_bytes: int) -> None:
-    """Raises BackupError no_space, naming the file system that is too small. ``scratch`` None: nothing is restored."""
+def require(catalogue: Path, scratch: Path | None, database_bytes: int, *, archives: int = 1) -> None:
+    """Raises BackupError no_space, naming the file system that is too small. ``scratch`` None: nothing is restored.
+
+    ``archives``: as many times the catalogue has the archive's bytes at once; while it is encrypted, for example, two.
+    """
     needs: dict[int, tuple[Path, int]] = {}
-    wanted = [(catalogue, database_bytes * _ARCHIVE_SHARE)]
+    wanted = [(catalogue, database_bytes * _ARCHIVE_SHARE * archives)]
     if scratch:
         wanted.append((scratch, database_bytes * _COPY_SHARE + _SMALLEST))
     for path, share in wanted:
         device = os.stat(path).st_dev
         needs[device] = (path, needs.get(device, (path, 0))[1] + int(share))
     for path, need in needs.values():
-        free = shutil.disk_usage(path).free
-        if free < need:
-            raise BackupError(
-                "no_space",
-                f"There is too little space on the file system of {path}",
-                found=f"{free} bytes free",
-                expected=f"{need} bytes for a database of {database_bytes} bytes",
-                next_step="free or add space, or choose a directory on another file system",
-            )
+        require_free(path, need, f"a database of {database_bytes} bytes")
+
+
+def require_free(path: Path, need: int, what: str) -> None:
+    """Raises BackupError no_space where fewer than ``need`` bytes are free."""
+    free = shutil.disk_usage(path).free
+    if free < need:
+        raise BackupError(
+            "no_space",
+            f"There is too little space on the file system of {path}",
+            found=f"{free} bytes free",
+            expected=f"{need} bytes for {what}",
+            next_step="free or add space, or choose a directory on another file system",
+        )

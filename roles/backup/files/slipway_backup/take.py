@@ -83,7 +83,8 @@ class Run:
                 Path(self.request.directory), self.manifest, account=self.database.account, group=self.request.group
             )
             try:
-                self._make(source, binaries, place)
+                with workspace.worded(place.path):
+                    self._make(source, binaries, place)
             except BackupError as error:
                 place.fail(error)
                 error.details.setdefault("backup", self.manifest.id)
@@ -121,7 +122,8 @@ class Run:
         ((size,),) = source.rows("SELECT pg_catalog.pg_database_size(pg_catalog.current_database())")
         self.manifest.database_bytes = size
         copies = None if self.request.level == "archive" else Path(self.request.scratch_directory)
-        space.require(Path(self.request.directory), copies, self.manifest.database_bytes)
+        size = self.manifest.database_bytes
+        space.require(Path(self.request.directory), copies, size, archives=self.aftercare.archives)
         self.manifest.tools = {"pg_dump": binaries.version, "compression": dump.COMPRESSION}
         return binaries
 

@@ -9,7 +9,7 @@ import fcntl
 import os
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from . import manifest, toc
@@ -46,8 +46,8 @@ def alone(directory: Path) -> Iterator[None]:
 
 
 def unusable(path: Path, error: OSError) -> BackupError:
-    """The error for a catalogue that cannot be written to."""
-    if error.errno == errno.ENOSPC:
+    """The error for a catalogue, or another place, that cannot be read or written to."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return BackupError(
             "no_space", f"{path} is full", expected="free space", next_step="free or add space, or keep fewer backups"
         )
@@ -59,6 +59,16 @@ def unusable(path: Path, error: OSError) -> BackupError:
         expected="a directory that this program may read and write",
         next_step=f"see `findmnt --target {path}` and `namei -l {path}`",
     )
+
+
+@contextlib.contextmanager
+def worded(place: Path) -> Iterator[None]:
+    """What the system refuses as a BackupError: about the file that it names, else about ``place``."""
+    try:
+        yield
+    except OSError as error:
+        named = error.filename if isinstance(error.filename, str) else place
+        raise unusable(Path(named), error) from error
 
 
 def remove_unfinished(directory: Path) -> list[str]:
@@ -85,6 +95,18 @@ def _claim(path: Path, kind: int, gid: int, mode: int) -> None:
         os.fchmod(handle, mode)
     finally:
         os.close(handle)
+
+
+def give(directory: Path, names: Iterable[str], gid: int) -> None:
+    """Let the group read an entry that came from elsewhere with the owners and modes of there, as one made here."""
+    files = {directory / name for name in names}
+    folders = {directory, *(path.parent for path in files)}
+    wanted = [(path, stat.S_IFDIR, 0o750) for path in folders] + [(path, stat.S_IFREG, 0o640) for path in files]
+    with worded(directory):
+        for path, kind, mode in sorted(wanted):
+            found, needed = os.lstat(path), mode >> 3 & 7
+            if (found.st_mode >> 3 if found.st_gid == gid else found.st_mode) & needed != needed:
+                _claim(path, kind, gid, mode)
 
 
 class Workspace:

@@ -28,7 +28,8 @@ def launch(path: str, words: Sequence[str]) -> None:
 
 
 def _with(path: str) -> dict[str, str]:
-    with open(path, encoding="utf-8") as stream:
+    # A secret may hold carriage returns: nothing is made of line ends.
+    with open(path, encoding="utf-8", newline="") as stream:
         return {**os.environ, **parse_env(stream.read(), where=path)}
 
 

@@ -100,7 +100,7 @@ class Supervisor:
     def _given(self) -> dict[str, str]:
         """What the unit says besides the slot's file, which may hold secrets and is read inside."""
         path = self.layout.slot_env(self.slot)
-        with open(path, encoding="utf-8") as stream:
+        with open(path, encoding="utf-8", newline="") as stream:
             own = parse_env(stream.read(), where=path)
         return {name: value for name, value in os.environ.items() if name.startswith("SLIPWAY_") and name not in own}
 

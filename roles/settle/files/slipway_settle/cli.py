@@ -31,7 +31,7 @@ def main() -> int:
         stack = stack_here(layout, systemd=systemd, clock=clock)
         settler = _settle.Settler(layout=layout, systemd=systemd, clock=clock, tell=_say, stack=stack)
         settler.wait_and_settle(lambda begun: _peers.ask_all(begun.peers, domain=begun.domain))
-    except SlipwayError as error:
+    except (SlipwayError, OSError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
     return 0
