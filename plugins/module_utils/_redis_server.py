@@ -216,8 +216,12 @@ class Server:
     def _set(self, words: Sequence[str], live: Mapping[str, str], *, stdin: str = "") -> None:
         said = self.client("config", "set", *words, password=live["requirepass"], stdin=stdin)
         if not said.ok:
-            found = said.stdout.strip() or said.stderr.strip()
-            raise SlipwayError(f"Redis does not take {' '.join(words)}", found=found)
+            raise SlipwayError(
+                f"Redis does not take {' '.join(words)}",
+                found=said.stdout.strip() or said.stderr.strip(),
+                expected="OK",
+                next_step="look for the reason in /var/log/redis/, then run this again",
+            )
 
     def _try_out(self, text: str) -> None:
         """Redis has no test of a configuration: it is started without data, and must still run after a second."""

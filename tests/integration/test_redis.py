@@ -74,7 +74,7 @@ def fill(host: Host, options: str = "") -> list[str]:
 def everything(host: Host) -> str:
     """What a run could have changed."""
     return host.sh(
-        "find /etc /var/lib/redis /usr/lib/slipway /srv /var/lib/slipway -type f ! -path '/etc/redis/*.rdb' 2>/dev/null"
+        "find /etc /var/lib/redis /usr/lib/slipway /srv /var/lib/slipway -type f 2>/dev/null"
         " | sort | xargs stat -c '%n %a %u %s %Y'; cut -d: -f1 /etc/passwd; systemctl show -p MainPID redis-server"
     )
 
