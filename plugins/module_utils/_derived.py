@@ -16,9 +16,6 @@ from ansible_collections.slipway.webapp.plugins.module_utils._errors import Slip
 PASSWORD = re.compile(r"://[^/@\s]*:[^/@\s]+@")
 DATABASE_PORT = 5432
 BROKER_PORT = 6379
-# One Redis serves both; emptying the cache must not empty the queue.
-CACHE_NUMBER = 0
-QUEUE_NUMBER = 1
 # There our own Redis listens to this host only, and has no password.
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -63,10 +60,12 @@ def broker_url(services: Mapping[str, Any], number: int) -> str:
 
 def service_urls(services: Mapping[str, Any]) -> dict[str, str]:
     """The URLs that the application finds its services by; what is nowhere is left out."""
+    # One Redis serves both; emptying the cache must not empty the queue.
+    number = int(services["redis_number"])
     urls = {
         "DATABASE_URL": database_url(services),
-        "REDIS_URL": broker_url(services, CACHE_NUMBER),
-        "CELERY_BROKER_URL": broker_url(services, QUEUE_NUMBER),
+        "REDIS_URL": broker_url(services, number),
+        "CELERY_BROKER_URL": broker_url(services, number + 1),
     }
     return {name: url for name, url in urls.items() if url}
 

@@ -105,6 +105,11 @@ class Layout:
         return self._path("var", "lib", "slipway", self.app)
 
     @property
+    def redis_record(self) -> str:
+        """Which numbers of this host's Redis the application has."""
+        return os.path.join(self.state, "redis.json")
+
+    @property
     def library(self) -> str:
         """What the collection itself installs on a host: the entry point of the processes and uv."""
         return self._path("usr", "lib", "slipway")

@@ -9,9 +9,9 @@ import os
 import pwd
 from collections.abc import Callable, Sequence
 
-from ansible_collections.slipway.webapp.plugins.module_utils import _tree
+from ansible_collections.slipway.webapp.plugins.module_utils import _redis, _tree
 from ansible_collections.slipway.webapp.plugins.module_utils._errors import SlipwayError
-from ansible_collections.slipway.webapp.plugins.module_utils._files import read_text
+from ansible_collections.slipway.webapp.plugins.module_utils._files import read_json, read_text
 from ansible_collections.slipway.webapp.plugins.module_utils._layout import SLOTS, Layout
 
 # What the role `processes` puts into /usr/lib/slipway; the units name these files or import them.
@@ -64,11 +64,18 @@ def serves_files(layout: Layout) -> bool:
     return f"root {layout.assets};" in (read_text(layout.site) or "")
 
 
+def has_number(layout: Layout, number: int) -> bool:
+    """Whether this number of Redis is the application's. Without a record it has the numbers that all had before."""
+    said = read_json(layout.redis_record)
+    return number in (_redis.FIRST if said is None else _redis.record_from(said).numbers)
+
+
 def require(
     layout: Layout,
     *,
     processes: Sequence[str],
     frontend: bool = False,
+    redis_number: int | None = None,
     has_user: Callable[[str], bool] = user_exists,
 ) -> None:
     """Refuse a host that provisioning has not been through with, and name every piece that it lacks."""
@@ -76,6 +83,8 @@ def require(
     lacking += missing(layout, processes=processes)
     if frontend and "web" in processes and not serves_files(layout):
         lacking.append(f"front end in {layout.site}")
+    if redis_number is not None and not has_number(layout, redis_number):
+        lacking.append(f"number {redis_number} of Redis")
     if lacking:
         raise SlipwayError(
             "This host is not ready for a deploy, or was only provisioned in part",

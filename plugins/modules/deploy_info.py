@@ -37,6 +37,9 @@ options:
     description: Whether the release has a front end, of which Nginx must know where the web process is.
     type: bool
     default: false
+  redis_number:
+    description: The number of this host's Redis that the application's cache has, where the host has the role broker.
+    type: int
   controller_time:
     description: What the controller's clock says at the moment, in seconds since the epoch.
     type: float
@@ -266,6 +269,7 @@ def spec() -> dict[str, Any]:
         "config": {"type": "str"},
         "processes": {"type": "list", "elements": "str", "choices": list(PROCESSES)},
         "frontend": {"type": "bool", "default": False},
+        "redis_number": {"type": "int"},
         "controller_time": {"type": "float"},
         "lease_seconds": {"type": "int"},
     }
@@ -278,7 +282,9 @@ def run(module: AnsibleModule) -> dict[str, Any]:
         require_clock(here=clock.now(), controller=given["controller_time"], lease_seconds=given["lease_seconds"])
     wanted = Wanted(given["release"], given["config"], given["processes"]) if given["release"] else None
     if wanted:
-        _provisioned.require(layout, processes=wanted.processes, frontend=given["frontend"])
+        _provisioned.require(
+            layout, processes=wanted.processes, frontend=given["frontend"], redis_number=given["redis_number"]
+        )
     systemd = HostSystemd(HostRunner(module))
     stack = stack_here(layout, systemd=systemd, clock=clock)
     engine = HostEngine(timeout=_PATIENCE)

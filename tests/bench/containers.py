@@ -25,11 +25,10 @@ SETTINGS: dict[str, object] = {
     "webapp_domain": DOMAIN,
     "webapp_runtime": "docker",
     "webapp_container_memory": "512m",
-    # Alone, the host's database and broker listen to nobody else.
+    # Alone, the host's database listens to nobody else. Redis is one for all applications of a host, with one password.
     "webapp_database_host": None,
     "webapp_database_password": None,
-    "webapp_redis_host": None,
-    "webapp_redis_password": None,
+    "webapp_redis_number": 2,
     **registry.images_of(APP),
 }
 _FORGET = """

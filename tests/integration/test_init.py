@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.integration.conftest import MakeSite
+from tests.integration.conftest import LAST_NUMBER, MakeSite
 from tests.integration.controller import Controller, Run
 from tests.integration.site import Site
 from tests.integration.test_sources import edition
@@ -59,7 +59,7 @@ class Newcomer:
         hosts.write_text(yaml.safe_dump(inventory))
         settings = self.directory / "inventories" / "staging" / "group_vars" / "staging" / "settings.yml"
         with settings.open("a") as stream:
-            stream.write(f"webapp_public_address: {self.site.host.address}\n")
+            stream.write(f"webapp_public_address: {self.site.host.address}\nwebapp_redis_number: {LAST_NUMBER}\n")
 
     def secrets(self) -> dict[str, dict[str, str]]:
         """What the vaults hold, by environment."""

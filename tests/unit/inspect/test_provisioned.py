@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -75,7 +77,7 @@ def test_each_piece(tmp_path: Path, gone: str, named: list[str]) -> None:
 
 def test_a_front_end_that_nginx_was_not_told_of(tmp_path: Path) -> None:
     layout = provisioned(tmp_path)
-    users: dict[str, Callable[[str], bool]] = {"has_user": lambda _name: True}
+    users: dict[str, Any] = {"has_user": lambda _name: True}
     site = Path(layout.site)
     site.parent.mkdir(parents=True)
     site.write_text("server { location / { proxy_pass http://unix:x; } }")
@@ -85,6 +87,19 @@ def test_a_front_end_that_nginx_was_not_told_of(tmp_path: Path) -> None:
     _provisioned.require(layout, processes=["web"], **users)
     site.write_text(f"server {{ root {layout.assets}; }}")
     _provisioned.require(layout, processes=["web"], frontend=True, **users)
+
+
+@pytest.mark.parametrize(
+    ("record", "number", "ready"),
+    [("", 0, True), ("", 2, False), ("0, 1, 4, 5", 4, True), ("2, 3", 0, False)],
+)
+def test_numbers_of_redis_are_given_by_provision(tmp_path: Path, record: str, number: int, ready: bool) -> None:
+    layout = provisioned(tmp_path)
+    if record:
+        Path(layout.redis_record).write_text(f'{{"numbers": [{record}], "listen": []}}')
+    users: dict[str, Any] = {"has_user": lambda _name: True}
+    with contextlib.nullcontext() if ready else pytest.raises(SlipwayError, match=f"no number {number} of Redis"):
+        _provisioned.require(layout, processes=["web"], redis_number=number, **users)
 
 
 def test_a_process_that_the_host_got_after_it_was_provisioned(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ OWN = {
     "redis": "",
     "redis_password": "p@ss",
     "redis_host": "10.0.0.6",
+    "redis_number": 0,
 }
 
 
@@ -41,6 +42,8 @@ OWN = {
         ({}, "REDIS_URL", "redis://:p%40ss@10.0.0.6:6379/0"),
         ({}, "CELERY_BROKER_URL", "redis://:p%40ss@10.0.0.6:6379/1"),
         ({"redis_host": "127.0.0.1"}, "REDIS_URL", "redis://127.0.0.1:6379/0"),
+        ({"redis_number": 4}, "REDIS_URL", "redis://:p%40ss@10.0.0.6:6379/4"),
+        ({"redis_number": "4"}, "CELERY_BROKER_URL", "redis://:p%40ss@10.0.0.6:6379/5"),
         ({"redis": "rediss://managed"}, "CELERY_BROKER_URL", "rediss://managed"),
     ],
 )

@@ -87,6 +87,7 @@ TABLE: dict[str, tuple[list[Any], list[Any]]] = {
     "webapp_public_address": (["a b"], ["", "10.0.0.1", "edge1"]),
     "webapp_database_url": (["mysql://x", "postgres://"], ["", "postgres://u:p@h/d", "postgresql:///d"]),
     "webapp_redis_url": (["http://x"], ["", "redis://h/0", "rediss://:p@h:6380/0"]),
+    "webapp_redis_number": ([-1, 15], [0, 2, 14]),
     "webapp_image_scan_timeout": ([0, 86401], [1, 600]),
     "webapp_database_name": (["", "Shop", "a b", "1a"], ["shop", "shop_2"]),
     "webapp_database_user": (["", "Shop"], ["shop", "shop-2"]),
