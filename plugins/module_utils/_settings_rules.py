@@ -184,8 +184,6 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "webapp_public_address": (_empty_or(is_address), "an IP address or a host name, or ''"),
     "webapp_database_url": (_empty_or(_matches(r"postgres(ql)?://\S+")), "postgres://..."),
     "webapp_redis_url": (_empty_or(_matches(r"(rediss?|unix)://\S+")), "redis://... or rediss://..."),
-    "webapp_database_name": (_matches(r"[a-z_][a-z0-9_-]{0,62}"), "a name of lower-case letters, digits, _ and -"),
-    "webapp_database_user": (_matches(r"[a-z_][a-z0-9_-]{0,62}"), "a name of lower-case letters, digits, _ and -"),
     **DATABASE_RULES,
     **ANALYSIS_RULES,
     **SCAN_RULES,
