@@ -94,8 +94,8 @@ def _unfit(chosen: Cluster | None, clusters: Sequence[Cluster]) -> str:
     found = ", ".join(map(str, clusters)) or "none, and no programs to make one with"
     if chosen is None:
         next_step = (
-            f"set port = {DATABASE_PORT} in the postgresql.conf of the one that is meant and restart it, drop the others that"
-            " have this port (pg_dropcluster), or name another server in webapp_database_url"
+            f"set port = {DATABASE_PORT} in the postgresql.conf of the one that is meant, restart it, drop the others"
+            " that have this port (pg_dropcluster), or name another server in webapp_database_url"
         )
     elif "binaries_missing" in chosen.status:
         next_step = (
@@ -165,7 +165,8 @@ def _taken_role(setting: str, name: str, roles: Mapping[str, Mapping[str, Any]],
     rights = [word for right, word in RIGHTS.items() if right not in but and roles.get(name, {}).get(right)]
     if not rights and not name.startswith("pg_"):
         return []
-    less = f'; if it is this application\'s alone, as postgres: ALTER ROLE "{name}" {" ".join(f"NO{word}" for word in rights)}'
+    words = " ".join(f"NO{word}" for word in rights)
+    less = f'; if it is this application\'s alone, as postgres: ALTER ROLE "{name}" {words}'
     error = SlipwayError(
         f"{setting} names a user of this server who is somebody else; {name} is left as it is",
         found=f"{name} with {', '.join(rights)}" if rights else f"{name}, one of PostgreSQL's own",

@@ -36,7 +36,7 @@ def parsed(text: str) -> IPv4Address | IPv6Address | None:
 
 
 def answers(results: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
-    """The addresses by name, from looped results of ``getent ahosts``; link-local ones, which need a scope, are left out."""
+    """The addresses by name, from looped results of ``getent ahosts``, without those that need a scope (link-local)."""
     return {
         str(result["item"]): list(dict.fromkeys(line.split()[0] for line in result["stdout_lines"] if "%" not in line))
         for result in results
@@ -44,12 +44,12 @@ def answers(results: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
 
 
 def covers(listens: str, address: str) -> bool:
-    """Does a server with this value of ``listen_addresses`` listen on an address? :: is IPv6 only, as PostgreSQL binds it."""
+    """Does a server with this value of ``listen_addresses`` listen there? PostgreSQL binds :: for IPv6 only."""
     wanted = parsed(address)
     for entry in entries(listens):
         if entry in ("*", address) or (wanted is not None and parsed(entry) == wanted):
             return True
-        if wanted is not None and entry == {4: "0.0.0.0", 6: "::"}[wanted.version]:  # noqa: S104 a value that is read
+        if wanted is not None and entry == {4: "0.0.0.0", 6: "::"}[wanted.version]:
             return True
     return False
 
@@ -82,7 +82,7 @@ def own_addresses(wish: Mapping[str, Any], resolved: Mapping[str, Sequence[str]]
         found=f"{text}{'' if parsed(text) else ' is ' + (', '.join(found) or 'a name that this host cannot resolve')},"
         f" and this host has {', '.join(wish['here'])}",
         expected="an address of this host",
-        next_step="set postgresql_listen_address to the one by which the other hosts reach it, such as that behind a NAT",
+        next_step="set postgresql_listen_address to the one by which the others reach it, such as that behind a NAT",
     )
     return [], str(error)
 

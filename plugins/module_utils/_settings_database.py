@@ -31,14 +31,14 @@ def _matches(pattern: str) -> Callable[[Any], bool]:
 
 
 def _name(*taken: str) -> Rule:
-    """A name in PostgreSQL that is none of its own."""
-    good = _matches(rf"(?!pg_|(?:{'|'.join(taken)})$)[a-z_][a-z0-9_-]{{0,62}}")
-    return good, f"a name of lower-case letters, digits, _ and -, other than {', '.join(taken)} and pg_..."
+    """A name in PostgreSQL that is none of its own, which are regular expressions."""
+    good = _matches(rf"(?!(?:{'|'.join(taken)})$)[a-z_][a-z0-9_-]{{0,62}}")
+    return good, f"a name of lower-case letters, digits, _ and -, none of PostgreSQL's own ({', '.join(taken)})"
 
 
 RULES: dict[str, Rule] = {
     "webapp_database_name": _name("postgres", "template0", "template1"),
-    "webapp_database_user": _name("postgres", "public", "none"),
+    "webapp_database_user": _name("postgres", "public", "none", "pg_.*"),
     "webapp_alembic_config": (
         lambda text: bool(text) and not text.startswith(("/", "~", "-")) and ".." not in text.split("/"),
         "a path inside the source, without ..",

@@ -45,9 +45,15 @@ def test_the_one_at_the_port(lines: list[str], version: str, name: str, online: 
             ["cluster 15 main 5432 down,binaries_missing auto", NEW],
             ["15/main at port 5432 (down, binaries_missing", "17/main at port 5433", "install postgresql-15 again"],
         ),
-        (["cluster 15 main 5432 down auto", "cluster 17 main 5432 down auto"], ["15/main", "17/main", "pg_dropcluster"]),
+        (
+            ["cluster 15 main 5432 down auto", "cluster 17 main 5432 down auto"],
+            ["15/main", "17/main", "pg_dropcluster"],
+        ),
         (["cluster 15 main 5432 online,recovery auto"], ["primary"]),
-        (["cluster 15 main 5432 down manual"], ["/etc/postgresql/15/main/start.conf", "systemctl start postgresql@15-main"]),
+        (
+            ["cluster 15 main 5432 down manual"],
+            ["/etc/postgresql/15/main/start.conf", "systemctl start postgresql@15-main"],
+        ),
         (["cluster 15 main 5432 down disabled"], ["start.conf: disabled"]),
     ],
 )

@@ -8,7 +8,12 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.slipway.webapp.plugins.module_utils._postgresql_network import covers, joint_list, plan, unheard
+from ansible_collections.slipway.webapp.plugins.module_utils._postgresql_network import (
+    covers,
+    joint_list,
+    plan,
+    unheard,
+)
 
 CONF = "/etc/postgresql/17/main/"
 
@@ -92,8 +97,15 @@ def test_one_host_leaves_the_list_of_others() -> None:
 
 def planned(names: Mapping[str, list[str]] | None = None, **wish: Any) -> dict[str, Any]:
     wished = {
-        **{"app": "shop", "network": True, "listen": "", "address": "10.0.0.5", "route": "10.0.0.5"},
-        **{"here": ["10.0.0.5", "2001:db8::5", "fe80::1"], "clients": [], "extra": [], "is_client": False},
+        "app": "shop",
+        "network": True,
+        "listen": "",
+        "address": "10.0.0.5",
+        "route": "10.0.0.5",
+        "here": ["10.0.0.5", "2001:db8::5", "fe80::1"],
+        "clients": [],
+        "extra": [],
+        "is_client": False,
         **wish,
     }
     results = [

@@ -88,7 +88,7 @@ TABLE: dict[str, tuple[list[Any], list[Any]]] = {
     "webapp_database_url": (["mysql://x", "postgres://"], ["", "postgres://u:p@h/d", "postgresql:///d"]),
     "webapp_redis_url": (["http://x"], ["", "redis://h/0", "rediss://:p@h:6380/0"]),
     "webapp_image_scan_timeout": ([0, 86401], [1, 600]),
-    "webapp_database_name": (["", "Shop", "a b", "1a", "postgres", "template1", "pg_shop"], ["shop", "shop_2", "pg-shop"]),
+    "webapp_database_name": (["", "Shop", "a b", "1a", "postgres", "template1"], ["shop", "shop_2", "pg_shop"]),
     "webapp_database_user": (["", "Shop", "postgres", "public", "pg_monitor"], ["shop", "shop-2", "postgres2"]),
     "webapp_swarm_web_replicas": ([0, 1001], [1, 3]),
     "webapp_swarm_worker_replicas": ([-1, 1001], [0, 3]),
