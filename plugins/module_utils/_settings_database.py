@@ -30,7 +30,15 @@ def _matches(pattern: str) -> Callable[[Any], bool]:
     return lambda value: bool(re.fullmatch(pattern, value))
 
 
+def _name(*taken: str) -> Rule:
+    """A name in PostgreSQL that is none of its own, which are regular expressions."""
+    good = _matches(rf"(?!(?:{'|'.join(taken)})$)[a-z_][a-z0-9_-]{{0,62}}")
+    return good, f"a name of lower-case letters, digits, _ and -, none of PostgreSQL's own ({', '.join(taken)})"
+
+
 RULES: dict[str, Rule] = {
+    "webapp_database_name": _name("postgres", "template0", "template1"),
+    "webapp_database_user": _name("postgres", "public", "none", "pg_.*"),
     "webapp_alembic_config": (
         lambda text: bool(text) and not text.startswith(("/", "~", "-")) and ".." not in text.split("/"),
         "a path inside the source, without ..",

@@ -187,8 +187,6 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "webapp_database_url": (_empty_or(_matches(r"postgres(ql)?://\S+")), "postgres://..."),
     "webapp_redis_url": (_empty_or(_matches(r"(rediss?|unix)://\S+")), "redis://... or rediss://..."),
     "webapp_redis_number": _number(0, 14),
-    "webapp_database_name": (_matches(r"[a-z_][a-z0-9_-]{0,62}"), "a name of lower-case letters, digits, _ and -"),
-    "webapp_database_user": (_matches(r"[a-z_][a-z0-9_-]{0,62}"), "a name of lower-case letters, digits, _ and -"),
     **DATABASE_RULES,
     **ANALYSIS_RULES,
     **SCAN_RULES,
