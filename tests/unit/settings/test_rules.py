@@ -56,7 +56,10 @@ TABLE: dict[str, tuple[list[Any], list[Any]]] = {
     "webapp_host_roles": ([[]], [["web"]]),
     "webapp_address": (["", "a b", "10.0.0.300", "CHANGE-ME"], ["10.0.0.1", "::1", "web1", "web1.internal"]),
     "webapp_environments": ([[]], [["production"]]),
-    "webapp_health_path": (["health", "", "/a b"], ["/health", "/health?deep=1", "/"]),
+    "webapp_health_path": (
+        ["health", "", "/a b", "/a;", "/a{b}", "/$uri", "/it's", '/"a"', "/a\\b", "/%20", "/ä", "/a\n", "/a?b#c", "/a?b;"],
+        ["/health", "/health?deep=1", "/health?a=b&c=%20?d", "/", "/api/v1.0/~health_check/"],
+    ),
     "webapp_health_status": ([[], [99], [200, 600]], [[200], [200, 204]]),
     "webapp_health_successes": ([0, 101], [1]),
     "webapp_health_interval": ([0, 61], [0.2]),
