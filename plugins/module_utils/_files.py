@@ -110,13 +110,22 @@ def read_link(path: str) -> str | None:
 
 
 def ensure_directory(path: str, *, mode: int = 0o755, uid: int = -1, gid: int = -1) -> bool:
-    """Make a directory (with its parents) if it is missing; True when it was made."""
+    """Make a directory if it is missing; True when it was made. Parents that it makes are open to all.
+
+    Each is given its mode, because what it is made with is less what the umask forbids.
+    """
     if os.path.isdir(path):
         return False
-    os.makedirs(path, mode=0o755, exist_ok=True)
+    parent = os.path.dirname(path) or "."
+    ensure_directory(parent)
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        if not os.path.isdir(path):  # another run may have made it by now
+            raise
     os.chown(path, uid, gid)
     os.chmod(path, mode)
-    fsync_directory(os.path.dirname(path))
+    fsync_directory(parent)
     return True
 
 

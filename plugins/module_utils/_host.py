@@ -17,6 +17,9 @@ from ansible_collections.slipway.webapp.plugins.module_utils._errors import Slip
 from ansible_collections.slipway.webapp.plugins.module_utils._ports import Completed
 
 CLEAN_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+# What the application and Nginx shall read they can read, however closed the login is (UMASK in /etc/login.defs): what
+# nobody else may read is made with a mode of its own. Programs that a module runs have it from the module.
+UMASK = 0o022
 TIMED_OUT = (124, 137, -9)  # what timeout(1) answers; the last two when the program had to be killed
 
 
@@ -133,11 +136,13 @@ def iso_time(seconds: float) -> str:
     return datetime.datetime.fromtimestamp(seconds, tz=datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def guarded(module: Module, work: Callable[[], dict[str, Any]]) -> None:
+def guarded(module: Module, work: Callable[[], dict[str, Any]], *, umask: int | None = UMASK) -> None:
     """Do a module's work: its result by exit_json, the domain's refusals and the system's errors by fail_json.
 
-    What a result has as ``warnings`` is said as Ansible wants it said.
+    What a result has as ``warnings`` is said as Ansible wants it said. Without ``umask`` the login's own one holds.
     """
+    if umask is not None:
+        os.umask(umask)
     try:
         result = work()
     except SlipwayError as error:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -39,6 +38,7 @@ from ansible_collections.slipway.webapp.plugins.module_utils._installed import (
 )
 from ansible_collections.slipway.webapp.plugins.module_utils._layout import Layout
 from ansible_collections.slipway.webapp.plugins.module_utils._mask import complaint
+from ansible_collections.slipway.webapp.plugins.module_utils._owned import give_compiled, own, root_group
 from ansible_collections.slipway.webapp.plugins.module_utils._plan import Step
 from ansible_collections.slipway.webapp.plugins.module_utils._ports import Clock, Completed, Engine, Runner
 from ansible_collections.slipway.webapp.plugins.module_utils._release import Wish, unions
@@ -184,6 +184,8 @@ class Builder:
         owner = self.ports.owner
         cache = self.layout.cache(installer)
         ensure_directory(cache, mode=0o700, uid=owner.uid, gid=owner.gid)
+        for way in (os.path.dirname(cache), os.path.dirname(os.path.dirname(cache))):
+            os.chmod(way, 0o755)  # made by an earlier version, under a closed umask, nobody but root could pass it
         ensure_directory(self.layout.venvs, mode=0o750, gid=owner.gid)
         os.mkdir(self.venv, 0o700)
         os.chown(self.venv, owner.uid, owner.gid)
@@ -216,6 +218,7 @@ class Builder:
         self.ports.runner.run(
             [self._interpreter.path, "-I", "-m", "compileall", "-q", "."], cwd=self.code, timeout=self.wish.timeout
         )
+        give_compiled(self.code, gid=self.ports.owner.gid)
 
     def _django(self) -> None:
         owner = self.ports.owner
@@ -255,13 +258,13 @@ class Builder:
             self.wish = self.wish.with_origin(labels)
         files, assets = _frontend.arrange(self.root, hashed=front.hashed)
         for name in (_frontend.FILES, _frontend.ASSETS):
-            own(os.path.join(self.root, name), gid=_root_group(), public=True)
+            own(os.path.join(self.root, name), gid=root_group(), public=True)
         self.done["frontend"] = f"lay the front end out: {assets} files with hashed names, {files} others"
 
     def _publish(self) -> None:
         if not os.path.isdir(self.static):
             os.mkdir(self.static)
-        own(self.static, gid=_root_group(), public=True)
+        own(self.static, gid=root_group(), public=True)
         self.done["publish"] = f"publish {self._publish_all(replace=True)} new static files"
 
     def _republish(self) -> None:
@@ -363,29 +366,3 @@ def set_aside(layout: Layout, *releases: str) -> None:
         remove_tree(layout.partial(release))
         os.rename(layout.release(release), layout.partial(release))
     fsync_directory(layout.releases)
-
-
-def _root_group() -> int:
-    """The group of what is public: root's own."""
-    return 0 if os.geteuid() == 0 else -1
-
-
-def own(root: str, *, gid: int, public: bool = False) -> None:
-    """Give a tree that the application made to root: nothing in it stays writable for others, no set-id bit stays.
-
-    The top is closed first, and everything is reached through open directories: a process of the application that
-    still runs cannot put a link in the way.
-    """
-    uid = 0 if os.geteuid() == 0 else -1
-    os.chown(root, uid, gid, follow_symlinks=False)
-    os.chmod(root, 0o700)
-    for _path, directories, files, descriptor in os.fwalk(root):
-        for name in (*directories, *files):
-            status = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
-            os.chown(name, uid, gid, dir_fd=descriptor, follow_symlinks=False)
-            if not stat.S_ISLNK(status.st_mode):
-                readable = 0o755 if stat.S_ISDIR(status.st_mode) or status.st_mode & stat.S_IXUSR else 0o644
-                mode = readable if public else (stat.S_IMODE(status.st_mode) & 0o755) | (readable & 0o550)
-                if mode != stat.S_IMODE(status.st_mode):
-                    os.chmod(name, mode, dir_fd=descriptor)
-    os.chmod(root, 0o755 if public else 0o750)

@@ -54,7 +54,7 @@ def apply(directory: str, step: Step) -> None:
     draft: Draft = step.data["draft"]
     path = os.path.join(directory, draft.path)
     try:
-        ensure_parents(os.path.dirname(path))
+        ensure_directory(os.path.dirname(path))
         write_atomically(path, draft.content.encode(), mode=draft.mode)
     except OSError as error:
         raise SlipwayError(
@@ -63,13 +63,6 @@ def apply(directory: str, step: Step) -> None:
             expected="a directory that you may write to",
             next_step="choose another directory",
         ) from error
-
-
-def ensure_parents(directory: str) -> None:
-    """Make ``directory`` and what is missing above it."""
-    if directory and not os.path.isdir(directory):
-        ensure_parents(os.path.dirname(directory))
-        ensure_directory(directory)
 
 
 def collection_places(searched: Sequence[str], usual: Sequence[str]) -> list[str]:

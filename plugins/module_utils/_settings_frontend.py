@@ -118,5 +118,5 @@ def _check_paths(values: Mapping[str, Any], host: str) -> list[Problem]:
     return problems + [
         Problem("webapp_backend_paths", shown(values[name]), f"paths other than {name}, which is the back end's", host)
         for name in others
-        if values.get(name) and values[name] in paths
+        if values.get(name) and values[name].partition("?")[0] in paths
     ]

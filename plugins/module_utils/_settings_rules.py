@@ -92,8 +92,8 @@ def is_placeholder(text: str) -> bool:
     return bool(PLACEHOLDER.search(text))
 
 
-def _matches(pattern: str) -> Callable[[Any], bool]:
-    return lambda value: bool(re.fullmatch(pattern, value))
+def _matches(pattern: str, flags: int = 0) -> Callable[[Any], bool]:
+    return lambda value: bool(re.fullmatch(pattern, value, flags))
 
 
 def _between(low: float, high: float) -> Callable[[Any], bool]:
@@ -162,7 +162,10 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
         "an IP address or a host name (the default is ansible_host)",
     ),
     "webapp_environments": (lambda names: len(names) > 0, "at least one group"),
-    "webapp_health_path": (_matches(r"/[^\s#]*"), "a path that begins with /"),
+    "webapp_health_path": (
+        _matches(r"/[\w.~@:+,=/-]*(\?[\w.~@:+,=/?&%*-]*)?", re.ASCII),
+        "a path that begins with /, of letters, digits and . _ ~ @ : + , = / -, with or without a query",
+    ),
     "webapp_health_status": (
         lambda values: len(values) > 0 and all(100 <= value <= 599 for value in values),
         "HTTP statuses from 100 to 599",

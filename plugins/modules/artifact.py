@@ -258,7 +258,7 @@ def run(module: AnsibleModule) -> dict[str, Any]:
 
 def main() -> None:
     module = AnsibleModule(argument_spec=spec(), supports_check_mode=True)
-    guarded(module, lambda: run(module))
+    guarded(module, lambda: run(module), umask=None)  # the controller is its operator's own
 
 
 if __name__ == "__main__":

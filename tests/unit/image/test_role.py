@@ -86,6 +86,8 @@ def test_whatever_a_build_does_with_its_lock_is_marked_as_its_own(tmp_path: Path
     phases = [name.partition(" |")[0] for name in names]
     assert list(dict.fromkeys(phases)) == ["pack", "lay", "lock", "login", "build", "scan", "push", "leave"]
     assert {environment.get(MARK) for _name, _arguments, environment in asked[taken:]} == {"run-1"}
+    (laid,) = (arguments for name, arguments, _environment in asked if name == "lay | The source")
+    assert laid["extra_opts"] == ["--preserve-permissions"], "nobody could read it under a umask of 077"
     private = {
         name for name, _arguments, given in asked if given.get("DOCKER_CONFIG") == "/run/slipway-image-1/login-x"
     }
