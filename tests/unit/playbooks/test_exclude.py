@@ -56,7 +56,7 @@ def deploy(place: Path, **victims: dict[str, Any]) -> tuple[Run, list[tuple[str,
             "run": "run-1", "by": "anna@desk7", "primary": "app1", "hosts": list(ROLES), "left_out": [], "config": "c1",
         },
         "__deploy_backend": {"release": "r2", "version": "2", "commit": "", "path": "/a", "sha256": "b", "image": ""},
-        "__run_before": {"live": LIVE, "wanted": {"target_slot": "green"}, "maintenance": False},
+        "__run_before": {"live": LIVE, "wanted": {"target_slot": "green"}, "maintenance": False, "lease_turn": "run-0"},
     }  # fmt: skip
     hosts = {name: local(webapp_host_roles=roles, **victims.get(name, {})) for name, roles in ROLES.items()}
     inventory = {
