@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -96,7 +97,7 @@ def test_a_frontend_is_shown(hardened: Site, tmp_path: Path) -> None:
     (tmp_path / "assets").mkdir(parents=True)
     (tmp_path / "index.html").write_text("<p>front</p>")
     (tmp_path / "assets" / "main.0123abcd.js").write_text("front")
-    given = {"webapp_frontend_source": str(tmp_path), "webapp_backend_paths": ["/notes"]}
+    given: dict[str, Any] = {"webapp_frontend_source": str(tmp_path), "webapp_backend_paths": ["/notes"]}
     hardened.play("provision", **given).ended(0)
     hardened.deploy(hardened.sources.tree(), **given)
     assert "front" in hardened.ask("/").body
