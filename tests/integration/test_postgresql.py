@@ -45,13 +45,19 @@ class Server:
     host: Host
     directory: Path
 
-    def provision(self, app: str, *arguments: str, client: str = "192.0.2.9", **settings: Any) -> Run:
+    def provision(
+        self, app: str, *arguments: str, client: str = "192.0.2.9", address: str = "", **settings: Any
+    ) -> Run:
         """Run the role for an application whose web host is elsewhere."""
         place = self.directory / app
         place.mkdir(exist_ok=True)
         given = yaml.safe_load((BUILD / "hosts" / PREFIX / "demo.yml").read_text())["demo"]
         hosts = {
-            "db": {**given["hosts"]["demo1"], "webapp_host_roles": ["database", "broker"]},
+            "db": {
+                **given["hosts"]["demo1"],
+                "webapp_host_roles": ["database", "broker"],
+                "webapp_address": address or self.host.address,
+            },
             "app1": {"ansible_host": client, "webapp_host_roles": ["edge", "web", "worker", "beat"]},
         }
         own = settings_of(app, domain=f"{app}.example", directory=place, edge=self.host)
@@ -113,7 +119,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 def add_addresses(host: Host) -> None:
     """They are gone after a reboot."""
-    host.sh(f"ip addr replace {SECOND_ADDRESS}/32 dev eth0; sysctl -qw net.ipv6.conf.eth0.disable_ipv6=0")
+    # Who asks his own address comes by the loopback device.
+    host.sh("sysctl -qw net.ipv6.conf.eth0.disable_ipv6=0 net.ipv6.conf.lo.disable_ipv6=0")
+    host.sh(f"ip addr replace {SECOND_ADDRESS}/32 dev eth0")
     host.sh(f"ip addr replace {SIXTH}/64 dev eth0 nodad")
 
 
@@ -198,15 +206,15 @@ def test_who_has_the_last_word_is_named(server: Server) -> None:
 
 
 def test_a_host_of_the_new_internet_and_clients_by_name(server: Server) -> None:
-    server.host.sh(f"echo '{SECOND_ADDRESS} app1.internal' >>/etc/hosts")
-    server.settled("sixth", webapp_address=SIXTH, client="app1.internal")
+    server.host.sh("echo '10.99.0.77 app1.internal' >>/etc/hosts")
+    server.settled("sixth", address=SIXTH, client="app1.internal")
     assert server.logs_in("sixth", SIXTH)
     rules = server.host.sh(f"sed -n '/BEGIN slipway sixth/,/END/p' {server.place}/pg_hba.conf")
-    assert f'"sixth" "sixth" {SECOND_ADDRESS}/32 scram' in rules
+    assert '"sixth" "sixth" 10.99.0.77/32 scram' in rules
     assert "internal" not in rules
-    run = server.provision("sixth", webapp_address=SIXTH, client="nobody.internal").refused()
+    run = server.provision("sixth", address=SIXTH, client="nobody.internal").refused()
     assert "PostgreSQL cannot let in nobody.internal" in run.said
-    run = server.provision("sixth", webapp_address="203.0.113.7").refused()
+    run = server.provision("sixth", address="203.0.113.7").refused()
     assert "found: 203.0.113.7, and this host has" in run.said
 
 
