@@ -51,16 +51,27 @@ class Beats:
     longest_gap: float
 
 
+# A beat ticks once a second. Who has been silent for longer has ended, or was frozen: in containers another process may
+# come with the same number.
+SILENCE_SECONDS = 3.0
+
+
+def _lives(ticks: Iterable[float]) -> list[tuple[float, float]]:
+    """The first and the last tick of each life of what calls itself one process."""
+    ordered = sorted(ticks)
+    begins = [number for number in range(1, len(ordered)) if ordered[number] - ordered[number - 1] > SILENCE_SECONDS]
+    return [(ordered[begin], ordered[end - 1]) for begin, end in itertools.pairwise([0, *begins, len(ordered)])]
+
+
 def ticking(ticks: Iterable[tuple[float, str]]) -> Beats:
     """From the ticks that were sent: when, and by which process."""
     ordered = sorted(ticks)
-    lives: dict[str, tuple[float, float]] = {}
-    for at, beat in ordered:
-        lives[beat] = lives.get(beat, (at, at))[0], at
-    pairs = itertools.combinations(sorted(lives.values()), 2)
+    beats = {beat for _at, beat in ordered}
+    lives = sorted(life for beat in beats for life in _lives(at for at, one in ordered if one == beat))
     gaps = [after[0] - before[0] for before, after in itertools.pairwise(ordered)]
     return Beats(
-        overlaps=sum(later[0] <= earlier[1] for earlier, later in pairs), longest_gap=round(max(gaps, default=0.0), 1)
+        overlaps=sum(later[0] <= earlier[1] for earlier, later in itertools.combinations(lives, 2)),
+        longest_gap=round(max(gaps, default=0.0), 1),
     )
 
 

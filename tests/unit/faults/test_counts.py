@@ -155,6 +155,11 @@ def test_two_beats_at_once_are_seen_and_so_is_a_time_without_any() -> None:
     assert ticking([(1.0, one), (2.0, one), (4.5, two), (5.0, two)]) == Beats(overlaps=0, longest_gap=2.5)
     assert ticking([(1.0, one), (2.0, two), (3.0, one), (4.0, two)]) == Beats(overlaps=1, longest_gap=1.0)
     assert ticking([]) == Beats(overlaps=0, longest_gap=0.0)
+    # In containers every beat may have the same number: one that ended before another came, and one that came after it.
+    back = [(1.0, one), (2.0, one), (3.0, two), (4.0, two), (5.0, two), (6.0, one), (7.0, one)]
+    assert ticking(back) == Beats(overlaps=0, longest_gap=1.0)
+    # One that was frozen, and goes on beside the one that took its place.
+    assert ticking([*back, (8.0, two)]) == Beats(overlaps=1, longest_gap=1.0)
 
 
 def test_a_failed_request_is_excused_when_it_was_under_way_during_the_outage() -> None:
