@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.integration.controller import Started
-from tests.integration.host import Live
+from tests.integration.host import Live, wait_for
 from tests.integration.site import Site
 from tests.integration.test_redeploy import differences
 
@@ -151,7 +151,11 @@ def started_and_holding(site: Site, tree: Path, **settings: Any) -> Started:
 
 
 def let_the_lease_expire(site: Site) -> None:
-    """A minute passes at once: what is left of the lease of a killed run is a second."""
+    """A minute passes at once: what is left of the lease of a killed run is a second.
+
+    A module (Python that reads its program from its input) goes on without its controller, and keeps the lease.
+    """
+    wait_for(lambda: site.host.try_sh("pgrep -fx '[^ ]*/python3'")[0] != 0, seconds=60)
     before, soon = site.host.look(site.app)["lease"]["until"], site.host.now() + 1
     site.host.sh(f"""sed -i 's/"until": [0-9.]*/"until": {soon:.1f}/' /var/lib/slipway/{site.app}/lease.json""")
     assert site.host.look(site.app)["lease"]["until"] < before
