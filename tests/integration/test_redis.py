@@ -257,7 +257,7 @@ def test_an_address_of_ipv6_is_listened_on(shop: Site) -> None:
     host.sh("sysctl -qw net.ipv6.conf.all.disable_ipv6=0 net.ipv6.conf.lo.disable_ipv6=0")
     host.sh("ip -6 address replace 2001:db8::35/128 dev lo")
     network: dict[str, Any] = {"webapp_redis_host": "2001:db8::35", "webapp_redis_password": PASSWORD}
-    host.sh("rm -rf /var/lib/slipway/*/redis.json")
+    host.sh("rm -rf /var/lib/slipway")  # both were uninstalled
     shop.play("provision", **network, webapp_address="2001:db8:0::35").ended(0)
     listens = host.sh("ss -Hltn sport = :6379")
     assert "[2001:db8::35]:6379" in listens, listens
