@@ -179,6 +179,12 @@ def _machine(layout: Layout) -> dict[str, Any]:
     return {"disk": _disk(layout.home), "python": platform.python_version()}
 
 
+def _work(layout: Layout, now: float) -> dict[str, Any]:
+    """Who works on the environment, and whose turn it was last."""
+    lease = _lease.probe(layout, now=now)
+    return {"lease": lease.shown(now) if lease else None, "lease_turn": _lease.turn(layout, now=now)}
+
+
 def inspect(
     layout: Layout,
     *,
@@ -197,7 +203,6 @@ def inspect(
     entries = _ledger.read(layout)
     slots = {slot: _slot(layout, units, slot) for slot in SLOTS}
     now = clock.now()
-    lease = _lease.probe(layout, now=now)
     releases = _with_images(installed(layout), engine)
     info: dict[str, Any] = {
         "app": layout.app,
@@ -208,8 +213,7 @@ def inspect(
         "releases": [describe(release) for release in releases],
         "artifacts": _names(layout.artifacts, ".tar.gz"),
         "configs": _names(layout.configs, ".env"),
-        "lease": lease.shown(now) if lease else None,
-        "lease_turn": _lease.turn(layout, now=now),
+        **_work(layout, now),
         "maintenance": (read_text(layout.maintenance) or "").startswith("slipway:"),
         **_recorded(entries, releases),
         "pending": read_json(layout.pending),
