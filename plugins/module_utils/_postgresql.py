@@ -31,7 +31,7 @@ RIGHTS = {
 OF_BACKUPS = ("rolcreatedb", "rolbypassrls")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Cluster:
     """A cluster as ``pg_lsclusters`` and its start.conf describe it."""
 

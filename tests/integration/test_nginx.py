@@ -58,7 +58,7 @@ def test_what_nginx_refuses_is_not_called_loaded(board: Site, tell: Callable[[st
 @pytest.mark.long
 def test_a_run_after_one_that_nginx_refused_is_no_better(board: Site, tell: Callable[[str], None]) -> None:
     with taken(board.host, PORT):
-        for _ in range(2):
+        for _time in range(2):
             run = board.play("provision", nginx_https_port=PORT).refused()
             assert "Address already in use" in run.said, run.output[-4000:]
     board.play("provision").ended(0)
