@@ -70,7 +70,11 @@ def read_record(path: str) -> Record | None:
     try:
         value = read_json(os.path.join(path, RECORD))
     except OSError as error:
-        raise SlipwayError(f"{path}/{RECORD} cannot be read", found=error.strerror or str(error)) from error
+        raise SlipwayError(
+            f"{path}/{RECORD} cannot be read",
+            found=error.strerror or str(error),
+            next_step="look at the file, and at the disk that it is on",
+        ) from error
     if value is None:
         return None
     try:

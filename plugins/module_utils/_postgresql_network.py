@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from ipaddress import ip_network
 from typing import Any
 
+from ansible_collections.slipway.webapp.plugins.module_utils._addresses import own_addresses, parsed
 from ansible_collections.slipway.webapp.plugins.module_utils._errors import SlipwayError
 
 SETTING = "listen_addresses"
@@ -25,14 +26,6 @@ JOINT = "slipway.conf"
 OWN = "slipway-"
 # Words of pg_hba.conf for addresses; a name that begins with a dot is all hosts of a domain.
 WORDS = ("all", "samehost", "samenet")
-
-
-def parsed(text: str) -> IPv4Address | IPv6Address | None:
-    """The address, or None for a name."""
-    try:
-        return ip_address(text)
-    except ValueError:
-        return None
 
 
 def answers(results: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
@@ -64,27 +57,20 @@ def entries(listens: str) -> list[str]:
     return [entry.strip() for entry in listens.split(",") if entry.strip()]
 
 
-def own_addresses(wish: Mapping[str, Any], resolved: Mapping[str, Sequence[str]]) -> tuple[list[str], str]:
-    """On which addresses the server listens for the application's other hosts, and a problem ('' for none).
-
-    A name that is only the host's own in /etc/hosts, as the installer writes it (127.0.1.1), means the default route.
-    """
-    setting = "postgresql_listen_address" if wish["listen"] else "webapp_address"
-    text = wish["listen"] or wish["address"]
-    found = [text] if parsed(text) else list(resolved.get(text, ()))
-    here = [one for one in found if parsed(one) in [parsed(address) for address in wish["here"]]]
-    if not here and found and all(address.is_loopback for address in map(parsed, found) if address):
-        here = [wish["route"]] if wish["route"] and not parsed(text) else []
-    if here:
-        return here, ""
-    error = SlipwayError(
-        f"PostgreSQL cannot listen where the other hosts look for it ({setting}: {text})",
-        found=f"{text}{'' if parsed(text) else ' is ' + (', '.join(found) or 'a name that this host cannot resolve')},"
-        f" and this host has {', '.join(wish['here'])}",
-        expected="an address of this host",
-        next_step="set postgresql_listen_address to the one by which the others reach it, such as that behind a NAT",
-    )
-    return [], str(error)
+def own(wish: Mapping[str, Any], resolved: Mapping[str, Sequence[str]]) -> tuple[list[str], list[str]]:
+    """On which addresses the server listens for the application's other hosts, and problems."""
+    try:
+        found = own_addresses(
+            "PostgreSQL",
+            setting="postgresql_listen_address",
+            chosen=wish["listen"],
+            address=wish["address"],
+            here=wish["here"],
+            resolve=lambda name: resolved.get(name, ()),
+        )
+    except SlipwayError as error:
+        return [], [str(error)]
+    return list(found), []
 
 
 def joint_list(rows: Sequence[Mapping[str, str]], own: Sequence[str], *, app: str) -> str:
@@ -153,11 +139,11 @@ def _unknown(name: str) -> SlipwayError:
 def plan(server: Mapping[str, Any], wish: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Keys: listens (own addresses), joint (of the shared file), access (who may connect), problems."""
     resolved = answers(results)
-    own, problem = own_addresses(wish, resolved) if wish["network"] else ([], "")
-    access, unknown = clients(wish, own, resolved) if wish["network"] else ([], [])
+    listens, problems = own(wish, resolved) if wish["network"] else ([], [])
+    access, unknown = clients(wish, listens, resolved) if wish["network"] else ([], [])
     return {
-        "listens": own,
-        "joint": joint_list(server["files"], own, app=wish["app"]),
+        "listens": listens,
+        "joint": joint_list(server["files"], listens, app=wish["app"]),
         "access": access,
-        "problems": [*([problem] if problem else []), *unknown],
+        "problems": [*problems, *unknown],
     }

@@ -13,13 +13,13 @@ Redis starts with nothing, and writes that over the dump that it has.
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ansible_collections.slipway.webapp.plugins.module_utils._addresses import own_addresses
 from ansible_collections.slipway.webapp.plugins.module_utils._derived import LOOPBACK
 from ansible_collections.slipway.webapp.plugins.module_utils._errors import SlipwayError
 from ansible_collections.slipway.webapp.plugins.module_utils._layout import Layout
@@ -111,42 +111,12 @@ def listening(
 ) -> tuple[str, ...]:
     """The addresses of this host on which the application's other hosts reach Redis; none where there are no others.
 
-    ``host`` is where the application looks for it, ``address`` what the others call this host, ``listen`` what the
-    operator chose. Redis does not encrypt: an address that nobody has named could be a public one, so none is guessed.
+    ``host`` is where the application looks for it, the rest as ``own_addresses`` has it.
     """
     if host in LOOPBACK:
         return ()
-    has = {_canonical(each): each for each in addresses}
-    wanted = listen or address
-    if _canonical(wanted) in has:
-        return (has[_canonical(wanted)],)
-    meant = [] if listen or _is_address(wanted) else [_canonical(each) for each in resolve(wanted)]
-    found = tuple(dict.fromkeys(has[each] for each in meant if each in has))
-    if found:
-        return found
-    means = f", which is {', '.join(dict.fromkeys(meant))} here" if meant else ""
-    raise SlipwayError(
-        f"Redis cannot listen on {wanted}{means}",
-        found=f"a host with {', '.join(addresses) or 'no address'}",
-        expected="an address of this host, or a name that means one here: Redis does not encrypt, and none is guessed",
-        next_step="set redis_listen_address for this host to the address by which the other hosts reach it",
-    )
-
-
-def _canonical(text: str) -> str:
-    """An address in its shortest form; a name as it is."""
-    try:
-        return str(ipaddress.ip_address(text))
-    except ValueError:
-        return text
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
+    setting = "redis_listen_address"
+    return own_addresses("Redis", setting=setting, chosen=listen, address=address, here=addresses, resolve=resolve)
 
 
 def record_of(found: Found, wish: Wish) -> Record:

@@ -238,7 +238,11 @@ class Server:
             shutil.rmtree(place)
         if not said.timed_out:
             found = _redis.without_password(said.stderr + said.stdout).strip()[-2000:]
-            raise SlipwayError(f"Redis would not start with {_redis.SETTINGS}", found=found)
+            raise SlipwayError(
+                f"Redis would not start with {_redis.SETTINGS}, which is left as it was",
+                found=found,
+                next_step=f"correct what it complains about, in the settings or in {_redis.CONFIG}, and run this again",
+            )
 
     def _put(self, path: str, text: str) -> None:
         """Replace a file of Redis; whoever may read its own file may read this one."""

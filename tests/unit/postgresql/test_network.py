@@ -101,7 +101,6 @@ def planned(names: Mapping[str, list[str]] | None = None, **wish: Any) -> dict[s
         "network": True,
         "listen": "",
         "address": "10.0.0.5",
-        "route": "10.0.0.5",
         "here": ["10.0.0.5", "2001:db8::5", "fe80::1"],
         "clients": [],
         "extra": [],
@@ -122,7 +121,7 @@ def planned(names: Mapping[str, list[str]] | None = None, **wish: Any) -> dict[s
         ({"address": "2001:db8::5"}, {}, ["2001:db8::5"]),
         ({"listen": "10.0.0.5", "address": "203.0.113.9"}, {}, ["10.0.0.5"]),
         ({"address": "db1"}, {"db1": ["2001:db8::5", "10.0.0.5", "192.0.2.9"]}, ["2001:db8::5", "10.0.0.5"]),
-        ({"address": "db1"}, {"db1": ["127.0.1.1"]}, ["10.0.0.5"]),
+        ({"address": "db1"}, {"db1": ["127.0.1.1", "10.0.0.5"]}, ["10.0.0.5"]),
         ({"address": "db1", "network": False}, {}, []),
     ],
 )
@@ -140,7 +139,9 @@ def test_where_it_listens(wish: dict[str, Any], names: dict[str, list[str]], lis
         ({"address": "127.0.0.1"}, {}, "found: 127.0.0.1"),
         ({"address": "db1"}, {"db1": []}, "a name that this host cannot resolve"),
         ({"address": "db1"}, {"db1": ["203.0.113.9"]}, "db1 is 203.0.113.9"),
-        ({"address": "db1", "route": ""}, {"db1": ["127.0.1.1"]}, "db1 is 127.0.1.1"),
+        # An installer calls the host so; it says nothing of where the others are.
+        ({"address": "db1"}, {"db1": ["127.0.1.1"]}, "db1 is 127.0.1.1"),
+        ({"listen": "db1"}, {"db1": ["10.0.0.5"]}, "(postgresql_listen_address: db1)"),
     ],
 )
 def test_where_it_cannot(wish: dict[str, Any], names: dict[str, list[str]], said: str) -> None:
@@ -161,7 +162,7 @@ def test_who_may_connect() -> None:
 
 
 def test_the_host_itself_comes_by_the_address_that_it_asks() -> None:
-    found = planned({"db1": ["127.0.1.1"]}, address="db1", clients=["db1"], is_client=True)
+    found = planned({"db1": ["127.0.1.1", "10.0.0.5"]}, address="db1", clients=["db1"], is_client=True)
     assert (found["access"], found["problems"]) == (["10.0.0.5/32"], [])
 
 
