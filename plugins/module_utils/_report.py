@@ -11,7 +11,7 @@ from typing import Any
 _REASONS = 3  # different ones that are shown
 _LINES = 4  # of each
 # What a host can fail at alone; all else says something about the release.
-OF_A_HOST = ("Stage |", "Arm |", "Start |", "Gate |", "Switch |", "Hand over |", "Commit |")
+OF_A_HOST = ("Stage |", "Start |", "Switch |", "Hand over |", "Commit |")
 
 
 def _causes(hosts: Mapping[str, Mapping[str, Any]]) -> dict[tuple[str, str], list[str]]:

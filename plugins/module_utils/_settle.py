@@ -71,29 +71,34 @@ class Settler:
 
     # -- rounds --
 
-    def arm(self, wish: Begun, *, seconds: int = 0) -> None:
-        """Write down what begins, and start the timer that ends it without a controller.
-
-        With ``seconds`` the run has begun, and the controller will be silent for so long. A host that has ended it by
-        itself meanwhile refuses: it would begin anew with what it has gone back to, and then agree to stay there.
-        """
+    def arm(self, wish: Begun) -> None:
+        """Write down what begins, and start the timer that ends it without a controller."""
         if self.check_mode:
             self.actions.append(f"Write down what begins: {_transaction.summary(wish)}")
             return
         with _transaction.alone(self.layout):
-            if seconds:
-                _transaction.extend(self.layout, run=wish.run, clock=self.clock, seconds=seconds)
-            else:
-                self._begin(wish)
-            timer = self.layout.settle_unit
-            if not self.systemd.timer_active(timer):
-                self.systemd.start_later(timer, seconds=wish.hold)
-                self.actions.append(f"Go back in {wish.hold} s, unless the controller is heard of")
+            _reserve.keep(self.layout)
+            if _transaction.begin(self.layout, wish, clock=self.clock):
+                self.actions.append(f"Write down what begins: {_transaction.summary(wish)}")
+            self._ensure_timer(wish.hold)
 
-    def _begin(self, wish: Begun) -> None:
-        _reserve.keep(self.layout)
-        if _transaction.begin(self.layout, wish, clock=self.clock):
-            self.actions.append(f"Write down what begins: {_transaction.summary(wish)}")
+    def wait_longer(self, run: str, *, seconds: int) -> None:
+        """The controller will be silent for so long.
+
+        A host that has ended the run by itself meanwhile refuses: it would begin anew with what it has gone back to,
+        and then agree to stay there.
+        """
+        if self.check_mode:
+            return
+        with _transaction.alone(self.layout):
+            begun = _transaction.extend(self.layout, run=run, clock=self.clock, seconds=seconds)
+            self._ensure_timer(begun.hold)
+
+    def _ensure_timer(self, seconds: int) -> None:
+        timer = self.layout.settle_unit
+        if not self.systemd.timer_active(timer):
+            self.systemd.start_later(timer, seconds=seconds)
+            self.actions.append(f"Go back in {seconds} s, unless the controller is heard of")
 
     def commit(self, run: str) -> None:
         """First round: this host is well, and so are all the others."""

@@ -169,7 +169,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.slipway.webapp.plugins.module_utils import _transaction
-from ansible_collections.slipway.webapp.plugins.module_utils._assignment import slot_secrets
+from ansible_collections.slipway.webapp.plugins.module_utils._gate import watch_of
 from ansible_collections.slipway.webapp.plugins.module_utils._health import Watch, Wish, ask_until_healthy
 from ansible_collections.slipway.webapp.plugins.module_utils._host import HostClock, HostRunner, guarded
 from ansible_collections.slipway.webapp.plugins.module_utils._http import HttpAsker, Target, context_of, target_of
@@ -222,21 +222,19 @@ def _asker(given: dict[str, Any], target: Target) -> HttpAsker:
 
 
 def run(module: AnsibleModule) -> dict[str, Any]:
-    given = module.params
+    given, clock, systemd = module.params, HostClock(), HostSystemd(HostRunner(module))
     target = _target(given)
     layout = Layout(given["app"]) if given["slot"] else None
     if layout and not module.check_mode:
-        _transaction.alive(layout, run=given["run"], clock=HostClock(), seconds=int(given["deadline"]) + 1)
+        _transaction.alive(layout, run=given["run"], clock=clock, seconds=int(given["deadline"]) + 1)
+    unit = given["unit"] or ""
     return ask_until_healthy(
         Wish(**{name: given[name] for name in Wish.__dataclass_fields__}),
         asker=_asker(given, target) if not layout or "web" in given["processes"] else None,
-        clock=HostClock(),
-        watch=Watch(
-            systemd=HostSystemd(HostRunner(module)),
-            unit=given["unit"] or (layout.unit("web", given["slot"]) if layout else ""),
-            units=[layout.unit(one, given["slot"]) for one in given["processes"] if one != "web"] if layout else [],
-            secrets=slot_secrets(layout, given["slot"]) if layout else [],
-        ),
+        clock=clock,
+        watch=watch_of(layout, given["slot"], given["processes"], systemd=systemd, unit=unit)
+        if layout
+        else Watch(systemd=systemd, unit=unit),
         where=str(target),
         check_mode=module.check_mode,
     )

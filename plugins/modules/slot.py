@@ -15,6 +15,8 @@ description:
   - A slot that receives traffic is never reassigned and never stopped, whatever is asked.
   - What runs is stopped before the slot is reassigned, so what runs in a slot is always what the slot says.
   - When a process does not start, those that were started with it are stopped again and its last log lines are shown.
+  - With O(begun) it first writes down on the host what begins, and with O(health) it waits until what it has started is
+    healthy. Each of them could be a task of its own; a deploy does all three on every host, and each task costs time.
 extends_documentation_fragment:
   - slipway.webapp.app
   - slipway.webapp.app.attributes
@@ -50,11 +52,55 @@ options:
   processes:
     description:
       - The processes to start. None only assigns the slot.
-      - V(web) is waited for. The others are only begun; M(slipway.webapp.health_check) can wait for them.
+      - V(web) is waited for. The others are only begun; O(health) waits for them.
     type: list
     elements: str
     choices: [web, worker, beat]
     default: []
+  begun:
+    description:
+      - What begins, with the options of M(slipway.webapp.transaction) that say it, from
+        O(slipway.webapp.transaction#module:run) to O(slipway.webapp.transaction#module:database). It is written down
+        before the slot is touched, and a timer is started that ends the run when its controller is not heard of any
+        more.
+      - Refused where an earlier run has left something unfinished.
+    type: dict
+  health:
+    description:
+      - Wait until the release answers well, and the other O(processes) are ready, as M(slipway.webapp.health_check)
+        does it, which explains the options.
+      - Without V(web) among O(processes) nobody is asked, and without any nothing is waited for.
+    type: dict
+    suboptions:
+      path:
+        description: What to ask for.
+        type: str
+        default: /
+      host:
+        description: The host name to ask for.
+        type: str
+        default: localhost
+      status:
+        description: The statuses that are good.
+        type: list
+        elements: int
+        default: [200]
+      json:
+        description: Fields that the answer, a JSON object, must have with these values.
+        type: dict
+        default: {}
+      successes:
+        description: So many good answers in a row.
+        type: int
+        default: 3
+      interval:
+        description: Seconds between two questions.
+        type: float
+        default: 0.1
+      deadline:
+        description: Seconds until it fails.
+        type: float
+        default: 60
   after:
     description: With O(state=stopped), stop so many seconds from now. Starting the slot, or giving it traffic,
       cancels that.
@@ -90,6 +136,7 @@ EXAMPLES = r"""
     secrets:
       SECRET_KEY: "{{ vault_secret_key }}"
     processes: [web]
+    health: {path: /health, host: shop.example.org}
 
 - name: Keep the blue slot warm for five minutes, then stop it
   slipway.webapp.slot:
@@ -121,17 +168,35 @@ config:
   returned: success
   type: str
   sample: 90c1f7a2be41
+health:
+  description: What M(slipway.webapp.health_check) returns, with O(health) and processes.
+  returned: when healthy
+  type: dict
+  sample: {asked: 4, successes: 3, seconds: 0.612, last: {status: 200, release: 1.4.0-3f9a1c22d0, body: ok}}
 """
 
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
-from ansible_collections.slipway.webapp.plugins.module_utils import _slot, _transaction
+from ansible_collections.slipway.webapp.plugins.module_utils import _begun, _gate, _settle, _slot, _transaction
 from ansible_collections.slipway.webapp.plugins.module_utils._assignment import Assignment
+from ansible_collections.slipway.webapp.plugins.module_utils._errors import SlipwayError
+from ansible_collections.slipway.webapp.plugins.module_utils._health import Wish
 from ansible_collections.slipway.webapp.plugins.module_utils._host import HostClock, HostRunner, guarded, system_group
 from ansible_collections.slipway.webapp.plugins.module_utils._layout import PROCESSES, SLOTS, Layout
 from ansible_collections.slipway.webapp.plugins.module_utils._systemd import HostSystemd
+
+HEALTH: dict[str, Any] = {
+    "path": {"type": "str", "default": "/"},
+    "host": {"type": "str", "default": "localhost"},
+    "status": {"type": "list", "elements": "int", "default": [200]},
+    "json": {"type": "dict", "default": {}},
+    "successes": {"type": "int", "default": 3},
+    "interval": {"type": "float", "default": 0.1},
+    "deadline": {"type": "float", "default": 60},
+}
 
 
 def spec() -> dict[str, Any]:
@@ -144,6 +209,8 @@ def spec() -> dict[str, Any]:
         "environment": {"type": "dict"},
         "secrets": {"type": "dict", "no_log": True},
         "processes": {"type": "list", "elements": "str", "choices": list(PROCESSES), "default": []},
+        "begun": {"type": "dict"},
+        "health": {"type": "dict", "options": HEALTH},
         "after": {"type": "int", "default": 0},
         "wait": {"type": "bool", "default": True},
         "timeout": {"type": "int", "default": 60},
@@ -152,28 +219,79 @@ def spec() -> dict[str, Any]:
     }
 
 
-def run(module: AnsibleModule) -> dict[str, Any]:
-    given, layout = module.params, Layout(module.params["app"])
-    if not module.check_mode:
-        patience = given["timeout"] + given["drain"]
-        _transaction.alive(layout, run=given["run"], clock=HostClock(), seconds=patience)
-    doer = _slot.Doer(
-        layout=layout,
-        systemd=HostSystemd(HostRunner(module)),
-        slot=given["slot"],
-        gid=-1 if module.check_mode else system_group(layout.app),
-        timeout=given["timeout"],
-    )
-    if given["state"] == "stopped":
-        return _slot.stop(doer, after=given["after"], wait=given["wait"], check_mode=module.check_mode)
-    wish = _slot.wish_of(
-        layout,
-        assignment=Assignment(given["release"], given["config"]),
-        environment=given["environment"],
-        secrets=given["secrets"],
-        processes=given["processes"],
-    )
-    return _slot.start(doer, wish=wish, check_mode=module.check_mode)
+class Work:
+    """What the module does, step by step on one host."""
+
+    def __init__(self, module: AnsibleModule) -> None:
+        self._given, self._check_mode = module.params, module.check_mode
+        self._layout, self._clock = Layout(module.params["app"]), HostClock()
+        self._systemd = HostSystemd(HostRunner(module))
+        self._doer = _slot.Doer(
+            layout=self._layout,
+            systemd=self._systemd,
+            slot=module.params["slot"],
+            gid=-1 if module.check_mode else system_group(self._layout.app),
+            timeout=module.params["timeout"],
+        )
+
+    def stopped(self) -> dict[str, Any]:
+        """The slot, stopped."""
+        given = self._given
+        self._heard(given["timeout"] + given["drain"])
+        return _slot.stop(self._doer, after=given["after"], wait=given["wait"], check_mode=self._check_mode)
+
+    def started(self) -> dict[str, Any]:
+        """The slot, started; and before it what begins, after it the gate."""
+        given = self._given
+        wish = _slot.wish_of(
+            self._layout,
+            assignment=Assignment(given["release"], given["config"]),
+            environment=given["environment"],
+            secrets=given["secrets"],
+            processes=given["processes"],
+        )
+        began = self._begin() if given["begun"] else []
+        self._heard(given["timeout"] + given["drain"])
+        result = _slot.start(self._doer, wish=wish, check_mode=self._check_mode)
+        actions = [*began, *result["actions"]]
+        health = self._healthy() if given["health"] and given["processes"] else {}
+        if health:
+            actions += health.pop("actions")
+            result["health"] = {name: value for name, value in health.items() if name != "changed"}
+        return {**result, "changed": result["changed"] or bool(began), "actions": actions}
+
+    def _heard(self, seconds: float) -> None:
+        """The controller lives, and this may take so long."""
+        if not self._check_mode:
+            _transaction.alive(self._layout, run=self._given["run"], clock=self._clock, seconds=int(seconds))
+
+    def _begin(self) -> list[str]:
+        checked = ArgumentSpecValidator(_begun.needed()).validate(self._given["begun"])
+        if checked.error_messages:
+            raise SlipwayError(
+                "Nothing can begin like that",
+                found="; ".join(checked.error_messages),
+                expected="begun as slipway.webapp.transaction has it, from run to database",
+            )
+        settler = _settle.Settler(
+            layout=self._layout, systemd=self._systemd, clock=self._clock, check_mode=self._check_mode
+        )
+        settler.arm(_begun.begun_of(checked.validated_parameters))
+        return settler.actions
+
+    def _healthy(self) -> dict[str, Any]:
+        given, health = self._given, self._given["health"]
+        self._heard(health["deadline"] + 1)
+        wanted = ("status", "json", "successes", "interval", "deadline")
+        return _gate.pass_gate(
+            _gate.watch_of(self._layout, given["slot"], given["processes"], systemd=self._systemd),
+            Wish(release=given["release"], **{name: health[name] for name in wanted}),
+            socket=self._layout.socket(given["slot"]) if "web" in given["processes"] else "",
+            path=health["path"],
+            host=health["host"],
+            clock=self._clock,
+            check_mode=self._check_mode,
+        )
 
 
 def main() -> None:
@@ -183,7 +301,7 @@ def main() -> None:
         required_by={"secrets": "environment"},
         supports_check_mode=True,
     )
-    guarded(module, lambda: run(module))
+    guarded(module, lambda: Work(module).stopped() if module.params["state"] == "stopped" else Work(module).started())
 
 
 if __name__ == "__main__":

@@ -7,13 +7,13 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: transaction
-short_description: Begin a run on a host, and end it there, so that all hosts end alike
+short_description: Go on with a run on a host, and end it there, so that all hosts end alike
 version_added: "0.1.0"
 author: The slipway.webapp contributors (@slipway-webapp)
 description:
-  - Before anything moves a host writes down what begins, and starts a timer that ends the run when its controller is
-    not heard of any more. Then the host asks the others how far they are, and goes back to what was live before, or
-    stays with the new release when another host has been told to stay.
+  - Before anything moves a host writes down what begins (the option O(slipway.webapp.slot#module:begun)), and starts
+    a timer that ends the run when its controller is not heard of any more. Then the host asks the others how far they
+    are, and goes back to what was live before, or stays with the new release when another host has been told to stay.
   - A run ends in two rounds. First every host is V(committing), then every host is V(committed). A host that was
     restarted before the first of them goes back at once.
 extends_documentation_fragment:
@@ -22,8 +22,7 @@ extends_documentation_fragment:
 options:
   state:
     description:
-      - V(armed) writes down what begins and starts the timer. With O(seconds) it has begun, and its time is extended;
-        refused when the run is over here.
+      - V(armed) says that the controller will be silent for O(seconds). Refused when the run is over here.
       - V(committing) says that this host and all others are well. Refused when the run is over here.
       - V(committed) ends the run with the new release. The ledger says so, and the old slot is stopped when its time to
         stay warm is over, at once where migrations wait for it to go.
@@ -73,7 +72,8 @@ options:
     default: 120
   seconds:
     description:
-      - For how long the controller will say nothing at the most, when that is longer. The lease lasts as long.
+      - For how long the controller will say nothing at the most, when that is longer than O(hold) of the run that was
+        begun. The lease lasts as long.
     type: int
     default: 0
   asked:
@@ -111,18 +111,18 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Write down what begins
+- name: The controller will be silent for five minutes
   slipway.webapp.transaction:
     app: shop
     state: armed
     run: 20261127T110500Z-4b1f22aa
-    action: deploy
-    release: 1.4.0-3f9a1c22d0
-    config: 90c1f7a2be41
-    slot: green
-    previous: {release: 1.3.2-77ab01c9de, config: 90c1f7a2be41, slot: blue}
-    by: anna@ci
-    processes: [web, worker, beat]
+    seconds: 300
+
+- name: This host is well, and so are all others
+  slipway.webapp.transaction:
+    app: shop
+    state: committing
+    run: 20261127T110500Z-4b1f22aa
 
 - name: End what an earlier run has left
   slipway.webapp.transaction:
@@ -153,52 +153,23 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.slipway.webapp.plugins.module_utils import _peers, _settle, _transaction
+from ansible_collections.slipway.webapp.plugins.module_utils import _begun, _peers, _settle, _transaction
 from ansible_collections.slipway.webapp.plugins.module_utils._host import HostClock, HostRunner, guarded
-from ansible_collections.slipway.webapp.plugins.module_utils._layout import PROCESSES, SLOTS, Layout
-from ansible_collections.slipway.webapp.plugins.module_utils._ledger import PROVING
+from ansible_collections.slipway.webapp.plugins.module_utils._layout import Layout
 from ansible_collections.slipway.webapp.plugins.module_utils._swarm import stack_here
 from ansible_collections.slipway.webapp.plugins.module_utils._systemd import HostSystemd
-
-WHO = ("run", "action", "release", "config", "slot", "by")
 
 
 def spec() -> dict[str, Any]:
     return {
+        **_begun.options(),
         "app": {"type": "str", "required": True},
         "state": {"type": "str", "required": True, "choices": [*_transaction.STATES, "settled"]},
-        "run": {"type": "str"},
-        "action": {"type": "str", "choices": list(PROVING)},
-        "release": {"type": "str"},
-        "config": {"type": "str"},
-        "slot": {"type": "str", "choices": list(SLOTS)},
-        "previous": {"type": "dict", "default": {}},
-        "first": {"type": "bool", "default": False},
-        "by": {"type": "str"},
-        "processes": {"type": "list", "elements": "str", "choices": list(PROCESSES), "default": []},
-        "hold": {"type": "int", "default": 120},
         "seconds": {"type": "int", "default": 0},
         "asked": {"type": "float"},
-        "warm": {"type": "int", "default": 0},
-        "lease": {"type": "int", "default": 0},
-        "peers": {"type": "list", "elements": "str", "default": []},
-        "domain": {"type": "str", "default": ""},
-        "database": {"type": "dict", "default": {}},
         "detail": {"type": "str", "default": ""},
         "timeout": {"type": "int", "default": 60},
     }
-
-
-def wish_of(given: dict[str, Any]) -> _transaction.Begun:
-    """What begins, from a module's arguments."""
-    names = (*WHO, "first", "hold", "warm", "lease", "domain", "database")
-    pair = {name: given["previous"][name] for name in ("slot", "release", "config") if given["previous"].get(name)}
-    return _transaction.Begun(
-        **{name: given[name] for name in names},
-        processes=tuple(given["processes"]),
-        peers=tuple(given["peers"]),
-        previous=pair or None,
-    )
 
 
 def run(module: AnsibleModule) -> dict[str, Any]:
@@ -216,11 +187,11 @@ def run(module: AnsibleModule) -> dict[str, Any]:
     if state == "settled":
         settler.settle_now(lambda begun: _peers.ask_all(begun.peers, domain=begun.domain))
     elif state == _transaction.ARMED:
-        settler.arm(wish_of(given), seconds=given["seconds"])
+        settler.wait_longer(given["run"], seconds=given["seconds"])
     elif state == _transaction.COMMITTING:
         settler.commit(given["run"])
     else:
-        ended = _settle.end(settler, wish_of(given), state=state, why=given["detail"])
+        ended = _settle.end(settler, _begun.begun_of(given), state=state, why=given["detail"])
     return {
         "changed": bool(settler.actions),
         "actions": settler.actions,
@@ -234,10 +205,10 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec=spec(),
         required_if=[
-            ("state", "armed", WHO),
+            ("state", "armed", ("run",)),
             ("state", "committing", ("run",)),
-            ("state", "committed", WHO),
-            ("state", "returned", WHO),
+            ("state", "committed", _begun.WHO),
+            ("state", "returned", _begun.WHO),
         ],
         supports_check_mode=True,
     )

@@ -33,11 +33,10 @@ STEPS = (
     Step(name="in_protect", task=r"^Protect \| a backup", after=2.0, migrations=BEFORE),
     Step(name="migrate", task=r"^Migrate \| what must come before", migrations=BEFORE),
     Step(name="in_migrate", task=r"^Migrate \| what must come before", after=0.6, migrations=BEFORE),
-    Step(name="arm", task=r"^Arm \|"),
-    Step(name="in_arm", task=r"^Arm \|", after=0.3),
+    # What begins is written down, the release runs, it is asked whether it is well.
     Step(name="start", task=r"^Start \|"),
-    Step(name="in_start", task=r"^Start \|", after=1.0),
-    Step(name="gate", task=r"^Gate \|"),
+    Step(name="in_start", task=r"^Start \|", after=0.5),
+    Step(name="in_start_late", task=r"^Start \|", after=2.0),
     # Two batches: the canary, and all others with the worker.
     Step(name="switch_1", task=r"^Switch \|"),
     Step(name="in_switch_1", task=r"^Switch \|", after=0.3),

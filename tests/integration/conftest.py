@@ -20,7 +20,15 @@ from tests.integration.site import Site, bring_up, make_production, make_site, p
 MakeSite = Callable[..., Site]
 # The applications of the shared host that have numbers of its Redis to themselves. There are not enough for all: those
 # of the others are the last ones, and whoever comes takes them from whom had them before.
-REDIS_NUMBERS = {"board": 0, "errands": 2, "crate": 4, "records": 6, "keeper": 8, "novice": 10, "elder": 12}
+REDIS_NUMBERS = {
+    "board": 0,
+    "errands": 2,
+    "crate": 4,
+    "records-of-the-town-hall": 6,
+    "keeper": 8,
+    "novice": 10,
+    "elder": 12,
+}
 LAST_NUMBER = 14
 
 

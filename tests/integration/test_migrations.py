@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Callable
 
@@ -14,7 +15,7 @@ from tests.integration.site import Site
 from tests.integration.test_bad_conditions import let_the_lease_expire
 
 FAILED_HOSTS = 2
-APP = "records"
+APP = "records-of-the-town-hall"  # as long as a name may be
 CATALOGUE, SCRATCH = f"/var/backups/slipway/{APP}", f"/var/lib/slipway-scratch/{APP}"
 PATIENCE = 120  # seconds
 
@@ -22,7 +23,8 @@ PATIENCE = 120  # seconds
 @pytest.fixture(scope="module")
 def records(staging_site: MakeSite) -> Site:
     """An application of its own, whose first release is live."""
-    site = staging_site(APP, webapp_backup_level="full", webapp_backup_rehearse=True)
+    testers = {"webapp_preview_token": secrets.token_hex(20)}
+    site = staging_site(APP, webapp_backup_level="full", webapp_backup_rehearse=True, **testers)
     site.play("provision").ended(0)
     site.deploy(site.sources.tree())
     return site

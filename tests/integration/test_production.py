@@ -272,10 +272,10 @@ def cannot_start(process: str, *, on: str) -> Trouble:
     return Trouble(host=on, step="start", befall=befall, mend=mend)
 
 
-# In front of the gate: the new release runs there already, and what serves answers visitors as before.
+# What serves there answers visitors as before.
 OUT_OF_REACH = Trouble(
     host="app3",
-    step="gate",
+    step="start",
     befall=lambda here, _app: outside.cut_ssh(here),
     mend=lambda here, _app: outside.right(here),
     lost=True,

@@ -144,6 +144,7 @@ class Run:
         def each(step: str, hosts: Sequence[FleetHost], work: Callable[[FleetHost], Any]) -> None:
             calls.extend((step, here.name, lambda here=here: work(here)) for here in hosts)  # type: ignore[misc]
 
+        # Both are one call of the module slot, which can be cut off between them.
         each("arm", self.hosts, lambda here: here.settler().arm(self.begun(here)))
         each("start", self.hosts, lambda here: self._spoken(here, lambda: here.start(self.slot(here), NEW)))
         for step in self._steps():
@@ -152,7 +153,7 @@ class Run:
             if weight == 100:
                 each("hand over", hosts, lambda here: self._spoken(here, lambda: here.hand_over(self.slot(here))))
             # A judgement, or the smoke tests after the last step: the hosts are asked for patience.
-            each("wait", self.hosts, lambda here: here.settler().arm(self.begun(here), seconds=2 * HOLD))
+            each("wait", self.hosts, lambda here: here.settler().wait_longer(self.id, seconds=2 * HOLD))
         each("committing", self.hosts, lambda here: here.settler().commit(self.id))
         each("committed", self.hosts, lambda here: self.end(here, COMMITTED))
         return calls

@@ -193,8 +193,8 @@ def test_the_book_is_kept_for_the_next_run(tmp_path: Path) -> None:
     assert Book(path).cells == {}
     book = Book(path, resume=True)
     assert list(book.cells.values()) == [GOOD]
-    book.enter(dataclasses.replace(GOOD, step="gate"))
-    assert set(Book(path, resume=True).cells) == {("stage", "controller_killed"), ("gate", "controller_killed")}
+    book.enter(dataclasses.replace(GOOD, step="start"))
+    assert set(Book(path, resume=True).cells) == {("stage", "controller_killed"), ("start", "controller_killed")}
 
 
 def test_the_table_replaces_the_one_before_and_nothing_else(tmp_path: Path) -> None:
@@ -230,15 +230,15 @@ def test_the_matrix_is_what_was_asked_for(capsys: pytest.CaptureFixture[str]) ->
     contained = {(step.name, fault.name) for step, fault in matrix([], "docker")}
     assert {fault.name for fault in FAULTS} == {fault for _step, fault in everything | contained}
     assert {fault for _step, fault in contained - everything} == {"engine_down", "engine_killed"}
-    only = ["step=gate", "step=stage", "fault=disk_full"]
-    assert {(s.name, f.name) for s, f in matrix(only)} == {("stage", "disk_full"), ("gate", "disk_full")}
+    only = ["step=start", "step=stage", "fault=disk_full"]
+    assert {(s.name, f.name) for s, f in matrix(only)} == {("stage", "disk_full"), ("start", "disk_full")}
     sockets = [step.sockets for step, _fault in matrix([])]
     assert sockets == sorted(sockets), "the program that serves changes more than once"
     with pytest.raises(SystemExit):
         parse(["--only", "step=lunch"])
     assert "expected step= one of preflight" in capsys.readouterr().err
-    assert main(["list", "--only", "step=gate", "--only", "fault=disk_full"]) == 0
-    assert capsys.readouterr().out == "gate: disk_full\n"
+    assert main(["list", "--only", "step=start", "--only", "fault=disk_full"]) == 0
+    assert capsys.readouterr().out == "start: disk_full\n"
 
 
 def test_each_planted_fault_exists_and_each_excuse_has_an_end() -> None:
@@ -251,6 +251,6 @@ def test_two_runs_write_one_book(tmp_path: Path) -> None:
     path = tmp_path / "faults.json"
     one, other = Book(path, resume=True), Book(path, resume=True)
     one.enter(GOOD)
-    other.enter(dataclasses.replace(GOOD, step="gate"))
+    other.enter(dataclasses.replace(GOOD, step="start"))
     one.enter(dataclasses.replace(GOOD, step="bake"))
-    assert {step for step, _fault in Book(path, resume=True).cells} == {GOOD.step, "gate", "bake"}
+    assert {step for step, _fault in Book(path, resume=True).cells} == {GOOD.step, "start", "bake"}

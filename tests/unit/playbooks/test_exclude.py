@@ -70,7 +70,7 @@ def deploy(place: Path, **victims: dict[str, Any]) -> tuple[Run, list[tuple[str,
 @pytest.mark.parametrize(
     ("victim", "how", "code", "then"),
     [
-        ("app3", {"lost_at": "Gate |"}, LOST, "deploy again, then rotation.yml -e back=app3"),
+        ("app3", {"lost_at": "Switch |"}, LOST, "deploy again, then rotation.yml -e back=app3"),
         ("worker1", {"lost_at": "Start |"}, LOST, "deploy again"),
         ("worker1", {"fails_at": "Hand over |"}, FAILED, "deploy again"),
     ],
@@ -89,7 +89,7 @@ def test_it_begins_once_more_without_it(tmp_path: Path, victim: str, how: dict[s
         return sorted(host for host, name, _args in asked if name.startswith(task))
 
     others = sorted(set(APPLICATION) - {victim})
-    assert on("Arm |") == sorted([*APPLICATION, *others])
+    assert on("Start |") == sorted([*APPLICATION, *others])
     assert on("Commit | every host agrees") == others
     assert on("Commit | the release stays") == others
     turned = [args["out"] for _host, name, args in asked if name.startswith("Rotation")]

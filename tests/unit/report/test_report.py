@@ -31,9 +31,9 @@ def screen(**hosts: dict[str, Any]) -> list[str]:
 
 
 def test_one_host() -> None:
-    assert screen(shop1=seen(at="Gate | it answers", why="500\nfound: a\nb\nc\nd")) == [
+    assert screen(shop1=seen(at="Start | it answers", why="500\nfound: a\nb\nc\nd")) == [
         "The deploy of r2 failed",
-        "at: Gate | it answers",
+        "at: Start | it answers",
         "why: 500; found: a; b; c",
         "now: shop1 serves r1 from blue, as before",
         "next: mend it",
@@ -68,7 +68,7 @@ def test_a_fleet() -> None:
 
 
 def test_who_is_still_out_of_rotation_is_said() -> None:
-    hosts = {"app1": seen(at="Gate | it answers", why="500"), "app3": lost()}
+    hosts = {"app1": seen(at="Start | it answers", why="500"), "app3": lost()}
     back = "rotation.yml -e back=app3"
     said = _report.returned(hosts, action="deploy", release="r2", hold=120, next_step="mend it", put_back=back)
     assert said.splitlines()[-2:] == [
@@ -85,7 +85,7 @@ def test_a_host_that_is_lost_is_the_reason() -> None:
     ("hosts", "without"),
     [
         ({"app3": lost()}, ["app3"]),
-        ({"app3": seen(at="Gate | it answers", why="500")}, ["app3"]),
+        ({"app3": seen(at="Start | it answers", why="500")}, ["app3"]),
         ({"worker1": seen(at="Hand over | worker and beat", why="no broker")}, ["worker1"]),
         ({"app2": lost(), "worker1": lost()}, ["app2", "worker1"]),
         # The release is bad, not the host.
@@ -93,7 +93,7 @@ def test_a_host_that_is_lost_is_the_reason() -> None:
         ({"app2": lost(), "app1": seen(at="Prove | it answers", why="502")}, []),
         # The primary, and too many.
         ({"app1": lost()}, []),
-        ({"app2": lost(), "app3": seen(at="Gate | it answers", why="500")}, []),
+        ({"app2": lost(), "app3": seen(at="Start | it answers", why="500")}, []),
         ({}, []),
     ],
 )

@@ -214,7 +214,7 @@ def test_the_lease_lasts_as_long_as_the_hosts_are_patient(settler: _settle.Settl
     _lease.hold(layout, owner=RUN, reason="deploy", seconds=10, now=clock.now())
     settler.arm(begun(lease=60))
     for seconds in (300, 1200):
-        settler.arm(begun(lease=60), seconds=seconds)
+        settler.wait_longer(RUN, seconds=seconds)
         lease, pending = _lease.probe(layout, now=clock.now()), _transaction.read(layout)
         assert lease
         assert pending
@@ -230,7 +230,7 @@ def test_who_is_asked_for_patience_does_not_begin_anew(settler: _settle.Settler,
         Path(settler.layout.awake).unlink()
     settler.wait_and_settle(nobody)
     with pytest.raises(SlipwayError, match="does not take part"):
-        settler.arm(begun(), seconds=300)
+        settler.wait_longer(RUN, seconds=300)
     assert _transaction.read(settler.layout) is None
     assert not settler.systemd.timer_active("shop-settle")
 
