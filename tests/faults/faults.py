@@ -152,6 +152,25 @@ def _anywhere(_step: Step) -> bool:
     return True
 
 
+# Where what has to be undone changes. Faults that differ from one which is tried at every step only in the host that they
+# meet, or in the way back, are tried at these.
+TURNS = (
+    "stage",
+    "migrate",
+    "start",
+    "switch_1",
+    "switch_2",
+    "hand_over",
+    "committing",
+    "committed",
+    "lease_given_back",
+)
+
+
+def _turn(step: Step) -> bool:
+    return step.name in TURNS
+
+
 def _runs(step: Step) -> bool:
     """The new release runs, and it is not yet too late to take it back."""
     names = [one.name for one in STEPS]
@@ -175,6 +194,7 @@ FAULTS = (
         what="the same, and the operator rolls back instead of deploying again",
         inject=_killed,
         after="rollback",
+        at=_turn,
     ),
     Fault(name="interrupted", what="Ctrl-C", inject=_interrupted, at=_anywhere),
     Fault(
@@ -202,6 +222,7 @@ FAULTS = (
         heal=_righted("app2"),
         excuse=GONE,
         excused_seconds=20,
+        at=_turn,
     ),
     Fault(
         name="host_stopped",
@@ -219,6 +240,7 @@ FAULTS = (
         heal=_righted("app1"),
         excuse=GONE,
         excused_seconds=10,
+        at=_turn,
     ),
     Fault(
         name="worker_host_stopped",
@@ -227,6 +249,7 @@ FAULTS = (
         heal=_righted("worker1"),
         task_excuse="what worker1 was doing: the example acknowledges tasks before it does them",
         tasks_at_risk=2,
+        at=_turn,
     ),
     Fault(
         name="host_frozen",
@@ -262,6 +285,7 @@ FAULTS = (
         excused_seconds=15,
         task_excuse=TASK_NEEDS,
         tasks_at_risk=3,
+        at=_turn,
     ),
     Fault(
         name="redis_down",
