@@ -77,6 +77,8 @@ ON_THE_FLEET = (
     "tests/integration/test_production.py",
     "tests/integration/test_production_faults.py",
 )
+# It needs hosts that no other test has.
+DATABASES = "tests/integration/test_database.py"
 STAGES = (
     Stage(name="checks", paths=("tests/checks",), group=1, options=("-m", "not slow", *TWO)),
     Stage(name="unit", paths=UNIT, group=2),
@@ -87,9 +89,10 @@ STAGES = (
         name="integration",
         paths=("tests/integration",),
         group=HOSTS_GROUP,
-        options=(*LONGEST, *(f"--ignore={path}" for path in ON_THE_FLEET)),
+        options=(*LONGEST, *(f"--ignore={path}" for path in (*ON_THE_FLEET, DATABASES))),
     ),
     Stage(name="fleet", paths=ON_THE_FLEET, group=HOSTS_GROUP, options=LONGEST),
+    Stage(name="databases", paths=(DATABASES,), group=HOSTS_GROUP, options=LONGEST),
 )
 
 

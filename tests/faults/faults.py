@@ -152,8 +152,8 @@ def _anywhere(_step: Step) -> bool:
     return True
 
 
-# Where what has to be undone changes. Faults that differ from one which is tried at every step only in the host that they
-# meet, or in the way back, are tried at these.
+# Where what has to be undone changes. Faults that differ from one which is tried at every step only in the host that
+# they meet, or in the way back, are tried at these.
 TURNS = (
     "stage",
     "migrate",

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.integration.controller import Started
 from tests.integration.host import Live, wait_for
 from tests.integration.site import Site
@@ -61,6 +63,7 @@ def test_full_disk_is_noticed_before_the_work(board: Site, tell: Callable[[str],
     tell(f"refused in {run.seconds:.1f} s, {live.release} serves on")
 
 
+@pytest.mark.long
 def test_disk_fills_up_while_the_artifact_is_unpacked(board: Site, tell: Callable[[str], None]) -> None:
     tree, live, before = board.sources.tree(), board.live(), board.host.look(board.app)
     with board.host.small_disk(f"/srv/{board.app}/releases", size="200m", free=40_000):
@@ -73,6 +76,7 @@ def test_disk_fills_up_while_the_artifact_is_unpacked(board: Site, tell: Callabl
     tell(f"failed in {run.seconds:.1f} s, {live.release} served on; with room: {board.live().release}")
 
 
+@pytest.mark.long
 def test_disk_fills_up_while_requirements_are_installed(board: Site, tell: Callable[[str], None]) -> None:
     tree, live, before = board.sources.tree(new_lock=True), board.live(), board.host.look(board.app)
     with board.host.small_disk(f"/srv/{board.app}/venvs", size="1500m", free=10 * MEGABYTE):

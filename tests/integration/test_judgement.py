@@ -194,6 +194,7 @@ def prometheus(board: Site) -> Iterator[Prometheus]:
     made.stop()
 
 
+@pytest.mark.long
 def test_prometheus_has_a_say(board: Site, prometheus: Prometheus, tell: Callable[[str], None]) -> None:
     """Nobody comes, and both sides answer us well; what decides is the queue, which the new release lets grow."""
     query = 'sum by (queue) (celery_queue_length{queue!=""})'

@@ -135,7 +135,7 @@ def test_who_waited_begins_with_what_the_other_has_left(board: Site, tell: Calla
     tell(f"{between.release} in {between.slot}, then {after.release} in {after.slot}")
 
 
-@pytest.mark.parametrize("playbook", ["deploy", "rollback"])
+@pytest.mark.parametrize("playbook", ["deploy", pytest.param("rollback", marks=pytest.mark.long)])
 def test_what_was_planned_before_somebody_else_worked_is_refused(board: Site, playbook: str) -> None:
     """Between the look and the lease another run has come and gone."""
     board.deploy(board.sources.tree())

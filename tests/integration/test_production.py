@@ -310,7 +310,7 @@ def says_so(run: Run, trouble: Trouble, *, old: str, new: str) -> None:
 @pytest.mark.parametrize(
     "trouble",
     [
-        pytest.param(cannot_start("web", on="app3"), id="web-fails"),
+        pytest.param(cannot_start("web", on="app3"), id="web-fails", marks=pytest.mark.long),
         pytest.param(OUT_OF_REACH, id="web-unreachable", marks=pytest.mark.long),
         pytest.param(cannot_start("worker", on="worker1"), id="worker-fails", marks=pytest.mark.long),
     ],

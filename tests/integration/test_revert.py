@@ -164,7 +164,10 @@ def test_what_a_controller_left_is_settled_by_the_next_run(board: Site, tell: Ca
     tell(f"{left['pending']['release']} was half deployed, went back, and was deployed in {run.seconds:.0f} s")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+@pytest.mark.parametrize(
+    "number",
+    [pytest.param(signal.SIGINT, id="Ctrl-C"), pytest.param(signal.SIGTERM, id="SIGTERM", marks=pytest.mark.long)],
+)
 def test_a_run_that_is_interrupted_ends_as_if_it_had_failed(
     board: Site, number: int, tell: Callable[[str], None]
 ) -> None:

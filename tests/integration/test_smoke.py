@@ -73,10 +73,9 @@ def test_smoke_tests_of_the_live_release(board: Site, tmp_path: Path, tell: Call
 @pytest.mark.parametrize(
     ("name", "at", "why"),
     [
-        ("gone", "Smoke | ask what users ask", "gone: status 404, not 200"),
-        ("basket", "Smoke | report", "basket: ended with 3"),
+        pytest.param("gone", "Smoke | ask what users ask", "gone: status 404, not 200", id="a-check"),
+        pytest.param("basket", "Smoke | report", "basket: ended with 3", id="the-command", marks=pytest.mark.long),
     ],
-    ids=["a-check", "the-command"],
 )
 def test_a_deploy_whose_smoke_test_fails_is_taken_back(
     board: Site, tmp_path: Path, name: str, at: str, why: str, tell: Callable[[str], None]
