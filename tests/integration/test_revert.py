@@ -86,7 +86,7 @@ def test_a_worker_without_its_broker_is_noticed_before_the_switch(board: Site, t
     live, tree = board.live(), board.sources.tree()
     nowhere: dict[str, Any] = {"webapp_redis_url": "redis://127.0.0.1:6399/0", "webapp_health_deadline": 15}
     run, report = under_load(board, lambda: board.play("deploy", webapp_source=str(tree), **nowhere))
-    as_before(board, run, live=live, at="Start | run the release")
+    as_before(board, run, live=live, at="Start | run the release, and wait")
     assert "was not ready within 15 s" in run.said
     assert "127.0.0.1:6399" in run.said
     assert report.good, report.lines()
