@@ -16,6 +16,7 @@ from tests.integration.test_bad_conditions import let_the_lease_expire
 
 FAILED_HOSTS = 2
 APP = "records-of-the-town-hall"  # as long as a name may be
+DATABASE = APP.replace("-", "_")
 CATALOGUE, SCRATCH = f"/var/backups/slipway/{APP}", f"/var/lib/slipway-scratch/{APP}"
 PATIENCE = 120  # seconds
 
@@ -31,7 +32,7 @@ def records(staging_site: MakeSite) -> Site:
 
 
 def ask(host: Host, sql: str) -> str:
-    return host.sh(f'runuser -u postgres -- psql -d {APP} -Atc "{sql}"').strip()
+    return host.sh(f'runuser -u postgres -- psql -d {DATABASE} -Atc "{sql}"').strip()
 
 
 def columns(host: Host) -> set[str]:
@@ -128,7 +129,7 @@ def test_a_database_that_old_code_cannot_live_with_is_put_back_where_the_invento
     assert "writer" not in columns(host)
     assert records.live() == live
     assert [entry["action"] for entry in host.look(APP)["ledger"]][-2:] == ["deploy", "restore"]
-    kept = ask(host, f"SELECT count(*) FROM pg_database WHERE datname LIKE '{APP}\\_before\\_%'")
+    kept = ask(host, f"SELECT count(*) FROM pg_database WHERE datname LIKE '{DATABASE}\\_before\\_%'")
     assert kept == "1"
     assert host.try_sh(f"test -e /srv/{APP}/maintenance")[0] == 1
     nothing_left(host)
