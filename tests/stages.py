@@ -108,6 +108,16 @@ def counted(report: Path) -> Count:
     return total
 
 
+def took(stages: Sequence[Stage]) -> str:
+    """How long the tests of each stage ran, by pytest's own reports; what left no report is not named."""
+    seconds = {
+        stage.name: sum(float(one.get("time", "0")) for one in ElementTree.parse(report).getroot().iter("testsuite"))
+        for stage in stages
+        if (report := REPORTS / f"{stage.name}.xml").exists()
+    }
+    return ", ".join(f"{name} {spent:.0f} s" for name, spent in seconds.items())
+
+
 def judged(count: Count, *, code: int) -> Count:
     """The count; with one failure more if pytest failed and no test says so (nothing collected, broken set-up)."""
     return count if code == 0 or count.failed else count + Count(failed=1)
@@ -223,9 +233,11 @@ def main() -> int:
     if arguments.fast:
         chosen = [stage for stage in chosen if stage.group < HOSTS_GROUP]
     REPORTS.mkdir(parents=True, exist_ok=True)
+    for stage in chosen:  # one that is not run after all has no report
+        (REPORTS / f"{stage.name}.xml").unlink(missing_ok=True)
     started = time.monotonic()
     total = run_all(chosen)
-    print(f"--- all in {time.monotonic() - started:.0f} s", flush=True)
+    print(f"--- {took(chosen)}; all in {time.monotonic() - started:.0f} s", flush=True)
     print(total, flush=True)
     return 0 if total.failed == 0 and total.passed > 0 else 1
 

@@ -61,6 +61,12 @@ def test_counts(tmp_path: Path, text: str, count: Count) -> None:
     assert stages.judged(stages.counted(tmp_path / "report.xml"), code=done.returncode) == count
 
 
+def test_it_says_how_long_each_stage_took(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(stages, "REPORTS", tmp_path)
+    (tmp_path / "a.xml").write_text('<testsuites><testsuite time="61.4"/></testsuites>')
+    assert stages.took([Stage(name=name, paths=(), group=1) for name in "ab"]) == "a 61 s"
+
+
 def test_no_report_is_a_failure(tmp_path: Path) -> None:
     assert stages.counted(tmp_path / "none.xml") == Count(failed=1)
 
