@@ -50,7 +50,7 @@ attributes:
 options:
   run:
     description:
-      - The run that this is a part of, as M(slipway.webapp.transaction) has begun it on this host. It extends the
+      - The run that this is a part of, as M(slipway.webapp.slot) has begun it on this host. It extends the
         host's patience, and is refused when the run is over there.
     type: str
     default: ''

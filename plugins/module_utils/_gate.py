@@ -14,6 +14,18 @@ from ansible_collections.slipway.webapp.plugins.module_utils._http import HttpAs
 from ansible_collections.slipway.webapp.plugins.module_utils._layout import Layout
 from ansible_collections.slipway.webapp.plugins.module_utils._ports import Clock, Systemd
 
+# What a gate asks for, as an argument spec; the module health_check documents it.
+OPTIONS: dict[str, dict[str, Any]] = {
+    "path": {"type": "str"},
+    "host": {"type": "str"},
+    "status": {"type": "list", "elements": "int", "default": [200]},
+    "json": {"type": "dict", "default": {}},
+    "successes": {"type": "int", "default": 3},
+    "interval": {"type": "float", "default": 0.1},
+    "deadline": {"type": "float", "default": 60},
+    "timeout": {"type": "float", "default": 5},
+}
+
 
 def watch_of(layout: Layout, slot: str, processes: Sequence[str], *, systemd: Systemd, unit: str = "") -> Watch:
     """The processes of a slot; ``unit`` is the one whose log a failure shows, by default that of ``web``."""

@@ -169,7 +169,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.slipway.webapp.plugins.module_utils import _transaction
-from ansible_collections.slipway.webapp.plugins.module_utils._gate import watch_of
+from ansible_collections.slipway.webapp.plugins.module_utils._gate import OPTIONS, watch_of
 from ansible_collections.slipway.webapp.plugins.module_utils._health import Watch, Wish, ask_until_healthy
 from ansible_collections.slipway.webapp.plugins.module_utils._host import HostClock, HostRunner, guarded
 from ansible_collections.slipway.webapp.plugins.module_utils._http import HttpAsker, Target, context_of, target_of
@@ -184,16 +184,9 @@ def spec() -> dict[str, Any]:
         "processes": {"type": "list", "elements": "str", "choices": list(PROCESSES), "default": ["web"]},
         "socket": {"type": "path"},
         "url": {"type": "str"},
-        "path": {"type": "str"},
-        "host": {"type": "str"},
+        **OPTIONS,
         "headers": {"type": "dict", "default": {}},
-        "status": {"type": "list", "elements": "int", "default": [200]},
-        "json": {"type": "dict", "default": {}},
         "release": {"type": "str", "default": ""},
-        "successes": {"type": "int", "default": 3},
-        "interval": {"type": "float", "default": 0.1},
-        "deadline": {"type": "float", "default": 60},
-        "timeout": {"type": "float", "default": 5},
         "ca_path": {"type": "path"},
         "validate_certs": {"type": "bool", "default": True},
         "resolve": {"type": "str", "default": ""},

@@ -63,44 +63,16 @@ options:
         O(slipway.webapp.transaction#module:run) to O(slipway.webapp.transaction#module:database). It is written down
         before the slot is touched, and a timer is started that ends the run when its controller is not heard of any
         more.
-      - Refused where an earlier run has left something unfinished.
+      - Refused where an earlier run has left something unfinished, and where it names another run, slot, release or
+        configuration than this task.
     type: dict
   health:
     description:
-      - Wait until the release answers well, and the other O(processes) are ready, as M(slipway.webapp.health_check)
-        does it, which explains the options.
+      - Wait until the release answers well, and the other O(processes) are ready, with the options of
+        M(slipway.webapp.health_check) that say what that is - C(path), C(host), C(status), C(json), C(successes),
+        C(interval), C(deadline) and C(timeout).
       - Without V(web) among O(processes) nobody is asked, and without any nothing is waited for.
     type: dict
-    suboptions:
-      path:
-        description: What to ask for.
-        type: str
-        default: /
-      host:
-        description: The host name to ask for.
-        type: str
-        default: localhost
-      status:
-        description: The statuses that are good.
-        type: list
-        elements: int
-        default: [200]
-      json:
-        description: Fields that the answer, a JSON object, must have with these values.
-        type: dict
-        default: {}
-      successes:
-        description: So many good answers in a row.
-        type: int
-        default: 3
-      interval:
-        description: Seconds between two questions.
-        type: float
-        default: 0.1
-      deadline:
-        description: Seconds until it fails.
-        type: float
-        default: 60
   after:
     description: With O(state=stopped), stop so many seconds from now. Starting the slot, or giving it traffic,
       cancels that.
@@ -175,6 +147,7 @@ health:
   sample: {asked: 4, successes: 3, seconds: 0.612, last: {status: 200, release: 1.4.0-3f9a1c22d0, body: ok}}
 """
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -188,15 +161,8 @@ from ansible_collections.slipway.webapp.plugins.module_utils._host import HostCl
 from ansible_collections.slipway.webapp.plugins.module_utils._layout import PROCESSES, SLOTS, Layout
 from ansible_collections.slipway.webapp.plugins.module_utils._systemd import HostSystemd
 
-HEALTH: dict[str, Any] = {
-    "path": {"type": "str", "default": "/"},
-    "host": {"type": "str", "default": "localhost"},
-    "status": {"type": "list", "elements": "int", "default": [200]},
-    "json": {"type": "dict", "default": {}},
-    "successes": {"type": "int", "default": 3},
-    "interval": {"type": "float", "default": 0.1},
-    "deadline": {"type": "float", "default": 60},
-}
+# What this task says itself, and what begins must say alike.
+ALIKE = ("run", "slot", "release", "config")
 
 
 def spec() -> dict[str, Any]:
@@ -210,7 +176,7 @@ def spec() -> dict[str, Any]:
         "secrets": {"type": "dict", "no_log": True},
         "processes": {"type": "list", "elements": "str", "choices": list(PROCESSES), "default": []},
         "begun": {"type": "dict"},
-        "health": {"type": "dict", "options": HEALTH},
+        "health": {"type": "dict"},
         "after": {"type": "int", "default": 0},
         "wait": {"type": "bool", "default": True},
         "timeout": {"type": "int", "default": 60},
@@ -243,6 +209,9 @@ class Work:
     def started(self) -> dict[str, Any]:
         """The slot, started; and before it what begins, after it the gate."""
         given = self._given
+        # All that was given is looked at before anything is begun.
+        begun = begun_by(given) if given["begun"] else None
+        health = checked("health", given["health"], options=_gate.OPTIONS) if given["health"] is not None else {}
         wish = _slot.wish_of(
             self._layout,
             assignment=Assignment(given["release"], given["config"]),
@@ -250,14 +219,14 @@ class Work:
             secrets=given["secrets"],
             processes=given["processes"],
         )
-        began = self._begin() if given["begun"] else []
+        began = self._begin(begun) if begun else []
         self._heard(given["timeout"] + given["drain"])
         result = _slot.start(self._doer, wish=wish, check_mode=self._check_mode)
         actions = [*began, *result["actions"]]
-        health = self._healthy() if given["health"] and given["processes"] else {}
-        if health:
-            actions += health.pop("actions")
-            result["health"] = {name: value for name, value in health.items() if name != "changed"}
+        if health and given["processes"]:
+            passed = self._healthy(health)
+            actions += passed.pop("actions")
+            result["health"] = {name: value for name, value in passed.items() if name != "changed"}
         return {**result, "changed": result["changed"] or bool(began), "actions": actions}
 
     def _heard(self, seconds: float) -> None:
@@ -265,33 +234,53 @@ class Work:
         if not self._check_mode:
             _transaction.alive(self._layout, run=self._given["run"], clock=self._clock, seconds=int(seconds))
 
-    def _begin(self) -> list[str]:
-        checked = ArgumentSpecValidator(_begun.needed()).validate(self._given["begun"])
-        if checked.error_messages:
-            raise SlipwayError(
-                "Nothing can begin like that",
-                found="; ".join(checked.error_messages),
-                expected="begun as slipway.webapp.transaction has it, from run to database",
-            )
+    def _begin(self, begun: _transaction.Begun) -> list[str]:
         settler = _settle.Settler(
             layout=self._layout, systemd=self._systemd, clock=self._clock, check_mode=self._check_mode
         )
-        settler.arm(_begun.begun_of(checked.validated_parameters))
+        settler.arm(begun)
         return settler.actions
 
-    def _healthy(self) -> dict[str, Any]:
-        given, health = self._given, self._given["health"]
+    def _healthy(self, health: Mapping[str, Any]) -> dict[str, Any]:
+        given = self._given
         self._heard(health["deadline"] + 1)
-        wanted = ("status", "json", "successes", "interval", "deadline")
+        wanted = ("status", "json", "successes", "interval", "deadline", "timeout")
         return _gate.pass_gate(
             _gate.watch_of(self._layout, given["slot"], given["processes"], systemd=self._systemd),
             Wish(release=given["release"], **{name: health[name] for name in wanted}),
             socket=self._layout.socket(given["slot"]) if "web" in given["processes"] else "",
-            path=health["path"],
-            host=health["host"],
+            path=health["path"] or "",
+            host=health["host"] or "",
             clock=self._clock,
             check_mode=self._check_mode,
         )
+
+
+def begun_by(given: Mapping[str, Any]) -> _transaction.Begun:
+    """What begins with a task that was given all this."""
+    begun = checked("begun", given["begun"], options=_begun.needed())
+    others = [f"{name} {begun[name]}, not {given[name]}" for name in ALIKE if begun[name] != given[name]]
+    if others:
+        raise _unusable("begun", others)
+    return _begun.begun_of(begun)
+
+
+def checked(name: str, given: Mapping[str, Any], *, options: dict[str, Any]) -> dict[str, Any]:
+    """The options of another module, given to this one in a dictionary."""
+    found = ArgumentSpecValidator(options).validate(given)
+    if found.error_messages:
+        raise _unusable(name, found.error_messages)
+    values: dict[str, Any] = found.validated_parameters
+    return values
+
+
+def _unusable(name: str, problems: Sequence[str]) -> SlipwayError:
+    return SlipwayError(
+        f"The option {name} cannot be used",
+        found="; ".join(problems),
+        expected="what ansible-doc -t module slipway.webapp.slot says of it",
+        next_step=f"correct {name}; nothing was begun",
+    )
 
 
 def main() -> None:

@@ -87,4 +87,4 @@ def inventory(count: int, *, name: str = "hosts", **settings: object) -> Path:
 
 def invocations(host: str, since: float) -> int:
     """Modules that ran on a host since then, counted in its own journal."""
-    return int(on_host(host, f"sudo journalctl --since=@{since:.0f} --output=cat | grep -c 'Invoked with' || true"))
+    return int(on_host(host, f"sudo journalctl --since=@{since:.3f} --output=cat | grep -c 'Invoked with' || true"))

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
-from ansible_collections.slipway.webapp.plugins.module_utils import _begun, _gate
+from ansible_collections.slipway.webapp.plugins.module_utils import _gate
 from ansible_collections.slipway.webapp.plugins.module_utils._errors import SlipwayError
 from ansible_collections.slipway.webapp.plugins.module_utils._health import Wish
+from ansible_collections.slipway.webapp.plugins.modules import slot
 from tests.unit.fakes import FakeClock, FakeSystemd, host
 
 GIVEN = {
@@ -25,36 +25,44 @@ GIVEN = {
 LIVE = {"slot": "blue", "release": "r1", "config": "0123456789ab"}
 
 
-def validated(given: dict[str, Any]) -> Any:
-    return ArgumentSpecValidator(_begun.needed()).validate(given)
+TASK = {name: GIVEN[name] for name in slot.ALIKE}
 
 
 def test_what_begins_is_what_was_said() -> None:
     words = {"previous": {**LIVE, "created": "now"}, "processes": ["web", "beat"], "peers": ["a"], "hold": "40"}
-    checked = validated({**GIVEN, **words})
-    assert not checked.error_messages
-    begun = _begun.begun_of(checked.validated_parameters)
+    begun = slot.begun_by({**TASK, "begun": {**GIVEN, **words}})
     assert begun.previous == LIVE
     assert (begun.processes, begun.peers, begun.hold, begun.first) == (("web", "beat"), ("a",), 40, False)
 
 
 def test_a_host_that_served_nothing_has_nothing_to_go_back_to() -> None:
-    assert _begun.begun_of(validated({**GIVEN, "previous": {}}).validated_parameters).previous is None
+    assert slot.begun_by({**TASK, "begun": {**GIVEN, "previous": {}}}).previous is None
 
 
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
-        ({"run": None}, "run"),
-        ({"action": "think"}, "action"),
-        ({"slot": "red"}, "slot"),
-        ({"hold": "long"}, "hold"),
+        ({"run": None}, "missing required arguments: run"),
+        ({"action": "think"}, "value of action must be one of"),
+        ({"hold": "long"}, "'hold' is of type"),
         ({"tomorrow": 1}, "tomorrow"),
+        ({"slot": "blue"}, "slot blue, not green"),
+        ({"run": "another"}, "run another, not 2026"),
+        ({"release": "r3"}, "release r3, not r2"),
     ],
 )
 def test_what_cannot_begin_is_named(wrong: dict[str, Any], says: str) -> None:
     given = {name: value for name, value in {**GIVEN, **wrong}.items() if value is not None}
-    assert says in " ".join(validated(given).error_messages)
+    with pytest.raises(SlipwayError, match="The option begun cannot be used") as refused:
+        slot.begun_by({**TASK, "begun": given})
+    assert says in str(refused.value)
+    assert "next: correct begun; nothing was begun" in str(refused.value)
+
+
+def test_a_gate_that_asks_for_nothing_known_is_refused() -> None:
+    with pytest.raises(SlipwayError, match="The option health cannot be used"):
+        slot.checked("health", {"patience": 3}, options=_gate.OPTIONS)
+    assert slot.checked("health", {"deadline": "3"}, options=_gate.OPTIONS)["deadline"] == 3.0
 
 
 def test_without_a_web_process_nobody_is_asked_and_the_others_are_waited_for(tmp_path: Path) -> None:
