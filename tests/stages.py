@@ -30,6 +30,7 @@ BUILD = ROOT / ".build"
 REPORTS = BUILD / "reports"
 NO_TESTS_COLLECTED = 5
 FAILED_TESTS = 1
+SAID = 600  # characters of what a failed test said
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -116,6 +117,19 @@ def took(stages: Sequence[Stage]) -> str:
         if (report := REPORTS / f"{stage.name}.xml").exists()
     }
     return ", ".join(f"{name} {spent:.0f} s" for name, spent in seconds.items())
+
+
+def failures(stages: Sequence[Stage]) -> list[str]:
+    """A line for each test that failed, with the beginning of what it said: among all lines it is lost."""
+    found = []
+    for stage in stages:
+        report = REPORTS / f"{stage.name}.xml"
+        for test in ElementTree.parse(report).getroot().iter("testcase") if report.exists() else ():
+            for kind in ("failure", "error"):
+                for one in test.findall(kind):
+                    said = " | ".join((one.get("message") or "").splitlines())
+                    found.append(f"{stage.name}: {test.get('classname')}::{test.get('name')}: {said[:SAID]}")
+    return found
 
 
 def judged(count: Count, *, code: int) -> Count:
@@ -237,6 +251,8 @@ def main() -> int:
         (REPORTS / f"{stage.name}.xml").unlink(missing_ok=True)
     started = time.monotonic()
     total = run_all(chosen)
+    for line in failures(chosen):
+        print(f"--- failed: {line}", flush=True)
     print(f"--- {took(chosen)}; all in {time.monotonic() - started:.0f} s", flush=True)
     print(total, flush=True)
     return 0 if total.failed == 0 and total.passed > 0 else 1

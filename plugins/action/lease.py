@@ -13,13 +13,13 @@ import os
 import time
 from typing import Any
 
-from ansible.plugins.action import ActionBase
+from ansible_collections.slipway.webapp.plugins.plugin_utils.installed import InstalledModules
 
 MODULE = "slipway.webapp.lease"
 SECONDS_BETWEEN = 3.0
 
 
-class ActionModule(ActionBase):
+class ActionModule(InstalledModules):
     """Runs the module, and again while somebody else holds the lease and there is time to wait."""
 
     _supports_check_mode = True

@@ -10,16 +10,16 @@ import shlex
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
-from ansible.plugins.action import ActionBase
 
 from ansible_collections.slipway.webapp.plugins.module_utils._errors import SlipwayError
 from ansible_collections.slipway.webapp.plugins.module_utils._layout import Layout
+from ansible_collections.slipway.webapp.plugins.plugin_utils.installed import InstalledModules
 
 MODULE = "slipway.webapp.release"
 PARTS = {"artifact": "sha256", "frontend": "frontend_sha256"}  # what may be shipped, and what names its bytes
 
 
-class ActionModule(ActionBase):
+class ActionModule(InstalledModules):
     """Asks by a cheap command whether a part is missing, ships it if so, then runs the module once."""
 
     _supports_check_mode = True

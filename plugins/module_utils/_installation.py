@@ -3,6 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Put one of the collection's own programs, a package of Python files, on a host: whole, by one rename.
 
+So come the modules themselves, too, so that they need not be sent for each task (plugins/plugin_utils/installed.py).
+
 Each version has a directory named after its content; a link points to the one that counts. Whoever runs the old version
 meanwhile keeps its files until the next version but one.
 """
@@ -27,40 +29,52 @@ from ansible_collections.slipway.webapp.plugins.module_utils._files import (
 )
 from ansible_collections.slipway.webapp.plugins.module_utils._plan import Step
 
-NAME = r"[a-z][a-z0-9_]*"
+NAME = r"_?[a-z][a-z0-9_]*"
 FILE = rf"({NAME}/)*[a-z_][a-z0-9_]*\.[a-z]+"
+
+
+MODULES = "slipway_modules"
+
+
+def version_of(name: str, files: Mapping[str, str]) -> str:
+    """The directory that a package has for this very content, its files by relative path."""
+    digest = hashlib.sha256()
+    for path, text in sorted(files.items()):
+        digest.update(f"{path}\0{len(text)}\0{text}".encode())
+    return f".{name}-{digest.hexdigest()[:16]}"
 
 
 @dataclass(frozen=True)
 class Package:
-    """A package ``name`` below ``library``, its files by relative path, and its launcher's name and text."""
+    """A package ``name`` below ``library``, the directory of its content, and its launcher's name and text, if any."""
 
     library: str
     name: str
-    files: Mapping[str, str]
-    launcher: str
-    launcher_text: str
-
-    def __post_init__(self) -> None:
-        strange = [path for path in self.files if not re.fullmatch(FILE, path)]
-        if strange or not self.files or not re.fullmatch(NAME, self.name):
-            raise SlipwayError(
-                f"{self.name} is not a package that can be installed",
-                found=", ".join(strange) or "no file",
-                next_step="install the collection anew",
-            )
+    version: str
+    launcher: str = ""
+    launcher_text: str = ""
 
     @property
     def link(self) -> str:
         return os.path.join(self.library, self.name)
 
     @property
-    def version(self) -> str:
-        """The directory of this very content."""
-        digest = hashlib.sha256()
-        for path, text in sorted(self.files.items()):
-            digest.update(f"{path}\0{len(text)}\0{text}".encode())
-        return f".{self.name}-{digest.hexdigest()[:16]}"
+    def directory(self) -> str:
+        return os.path.join(self.library, self.version)
+
+
+def refuse_strange(package: Package, files: Mapping[str, str]) -> None:
+    """Files that are no package, or not those that were announced."""
+    strange = [path for path in files if not re.fullmatch(FILE, path)]
+    found = ", ".join(strange) if files else "no file"
+    if not found and version_of(package.name, files) != package.version:
+        found = "other files than were announced"
+    if found or not re.fullmatch(NAME, package.name):
+        raise SlipwayError(
+            f"{package.name} is not a package that can be installed",
+            found=found,
+            next_step="install the collection anew",
+        )
 
 
 def plan(package: Package) -> list[Step]:
@@ -72,31 +86,31 @@ def plan(package: Package) -> list[Step]:
             found=f"no {package.library}",
             next_step="apply the role slipway.webapp.host first, as playbooks/provision.yml does",
         )
-    if read_link(package.link) != package.version or not os.path.isdir(os.path.join(package.library, package.version)):
+    if read_link(package.link) != package.version or not os.path.isdir(package.directory):
         steps.append(Step("package", f"install {package.link}"))
-    if read_text(os.path.join(package.library, package.launcher)) != package.launcher_text:
+    if package.launcher and read_text(os.path.join(package.library, package.launcher)) != package.launcher_text:
         steps.append(Step("launcher", f"write {os.path.join(package.library, package.launcher)}"))
     return steps
 
 
-def apply(package: Package, step: Step) -> None:
-    """Do one step."""
+def apply(package: Package, step: Step, files: Mapping[str, str]) -> None:
+    """Do one step. ``files`` are needed where their directory is not there yet."""
     if step.name == "launcher":
         place = os.path.join(package.library, package.launcher)
         write_atomically(place, package.launcher_text.encode())
         return
-    target = os.path.join(package.library, package.version)
-    if not os.path.isdir(target):
-        _write(package, target)
+    if not os.path.isdir(package.directory):
+        refuse_strange(package, files)
+        _write(files, package.directory)
     before = read_link(package.link)
     point_symlink(package.link, package.version)
     _tidy(package, keep=(package.version, before or ""))
 
 
-def _write(package: Package, target: str) -> None:
+def _write(files: Mapping[str, str], target: str) -> None:
     partial = f"{target}.partial"
     shutil.rmtree(partial, ignore_errors=True)
-    for path, text in package.files.items():
+    for path, text in files.items():
         place = os.path.join(partial, path)
         os.makedirs(os.path.dirname(place), mode=0o755, exist_ok=True)
         with open(place, "w", encoding="utf-8") as stream:

@@ -14,6 +14,7 @@ from ansible_collections.slipway.webapp.plugins.module_utils._errors import Slip
 SLOTS = ("blue", "green")
 PROCESSES = ("web", "worker", "beat")
 BUCKETS = 20
+LIBRARY = "/usr/lib/slipway"
 PREVIEW = "preview"  # beside the buckets: a link to the directory of the slot that testers are sent to
 
 # 24, because a user of Linux has 32 at most, and one of ours is called NAME_scratch.
@@ -111,8 +112,8 @@ class Layout:
 
     @property
     def library(self) -> str:
-        """What the collection itself installs on a host: the entry point of the processes and uv."""
-        return self._path("usr", "lib", "slipway")
+        """What the collection itself installs on a host: the processes' entry points, programs, modules, and uv."""
+        return self.prefix + LIBRARY
 
     @property
     def uv(self) -> str:

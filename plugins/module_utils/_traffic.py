@@ -17,7 +17,7 @@ from typing import Any
 from ansible_collections.slipway.webapp.plugins.module_utils._access_log import Entry, Log, unread
 from ansible_collections.slipway.webapp.plugins.module_utils._errors import SlipwayError
 from ansible_collections.slipway.webapp.plugins.module_utils._health import Asker
-from ansible_collections.slipway.webapp.plugins.module_utils._layout import SLOTS, Layout
+from ansible_collections.slipway.webapp.plugins.module_utils._layout import SLOTS, Layout, other_slot
 from ansible_collections.slipway.webapp.plugins.module_utils._ports import Clock
 from ansible_collections.slipway.webapp.plugins.module_utils._route import Route, history
 from ansible_collections.slipway.webapp.plugins.module_utils._sample import Sample
@@ -134,17 +134,27 @@ class Book:
     @property
     def hopeless(self) -> bool:
         """By the traffic of late, will the new slot never come near its minimum in time?"""
+        return self._is_hopeless(self.wish.slot)
+
+    def _is_hopeless(self, slot: str) -> bool:
         wish = self.wish
-        share = self.route.weights[wish.slot] / 100 if self.route else 0.0
+        share = self.route.weights[slot] / 100 if self.route else 0.0
         if wish.whole or not wish.horizon or not share or wish.before < _LATELY:
             return False
-        expected = self.slots[wish.slot].requests + share * wish.horizon * self.lately / _LATELY
+        expected = self.slots[slot].requests + share * wish.horizon * self.lately / _LATELY
         return expected < wish.minimum / 2
 
     @property
     def done(self) -> bool:
-        """Is there no use in looking any longer?"""
-        return not self.wish.whole and (self.have(max(self.wish.enough, self.wish.minimum)) or self.hopeless)
+        """Is there no use in looking any longer?
+
+        A host whose traffic has not moved has nothing to tell of the new slot, and is not waited for when nobody comes.
+        """
+        if self.wish.whole:
+            return False
+        moved = self.route is None or self.route.weights[self.wish.slot] > 0
+        hopeless = self.hopeless if moved else self._is_hopeless(other_slot(self.wish.slot))
+        return hopeless or self.have(max(self.wish.enough, self.wish.minimum))
 
 
 def watch(log: Log, wish: Wish, *, routes: Sequence[tuple[float, Route]], clock: Clock) -> Book:

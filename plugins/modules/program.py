@@ -12,6 +12,9 @@ version_added: "0.1.0"
 author: The slipway.webapp contributors (@slipway-webapp)
 description:
   - Installs a Python package and the file that starts it below C(/usr/lib/slipway), whole or not at all.
+  - With O(modules=true) the package is the modules of this collection themselves. Where a host has them, compiled, a
+    task needs to send its arguments only, and costs a fraction of its time. A host that has those of another version of
+    the collection or of ansible-core is sent the module, as by any other collection.
 extends_documentation_fragment:
   - slipway.webapp.app
   - slipway.webapp.app.attributes
@@ -19,22 +22,28 @@ options:
   package:
     description: The directory of the package, on the controller. Its name is the package's.
     type: path
-    required: true
   launcher:
     description: The file that starts it, beside that directory.
     type: str
-    required: true
   domain:
     description: Files of the collection's own code, C(plugins/module_utils), that go along with all that they import.
     type: list
     elements: str
     default: []
-  files:
-    description: The files of the package. Set by the controller.
-    type: dict
+  modules:
+    description: Install what the modules of this collection need.
+    type: bool
+    default: false
+  version:
+    description: The directory that is named after the content. Set by the controller.
+    type: str
   launcher_text:
     description: The text of the file that starts it. Set by the controller.
     type: str
+  upload:
+    description: Where the files are on the host, as one JSON document. Set by the controller, when the host asks for
+      them.
+    type: path
 """
 
 EXAMPLES = r"""
@@ -43,6 +52,11 @@ EXAMPLES = r"""
     app: shop
     package: "{{ role_path }}/files/slipway_backup"
     launcher: slipway-backup
+
+- name: Spare the host to compile a module for each task
+  slipway.webapp.program:
+    app: shop
+    modules: true
 """
 
 RETURN = r"""
@@ -54,6 +68,7 @@ actions:
   sample: [install /usr/lib/slipway/slipway_backup]
 """
 
+import json
 import os
 from typing import Any
 
@@ -69,30 +84,44 @@ def run(module: AnsibleModule) -> dict[str, Any]:
     given = module.params
     package = _installation.Package(
         library=Layout(given["app"]).library,
-        name=os.path.basename(given["package"]),
-        files=given["files"] or {},
-        launcher=given["launcher"],
+        name=_installation.MODULES if given["modules"] else os.path.basename(given["package"]),
+        version=given["version"] or "",
+        launcher=given["launcher"] or "",
         launcher_text=given["launcher_text"] or "",
     )
     if module.check_mode and not os.path.isdir(package.library):
         actions = [f"install {package.link}"]
     else:
         steps = _installation.plan(package)
-        actions = carry_out(steps, lambda step: _installation.apply(package, step), check_mode=module.check_mode)
+        if steps and not module.check_mode and not given["upload"] and not os.path.isdir(package.directory):
+            return {"changed": False, "actions": [], "needs_files": True}
+        files = _read(given["upload"])
+        actions = carry_out(steps, lambda step: _installation.apply(package, step, files), check_mode=module.check_mode)
     diff = {"before": "", "after": "".join(f"{action}\n" for action in actions)}
     return {"changed": bool(actions), "actions": actions, "diff": diff}
+
+
+def _read(upload: str | None) -> dict[str, str]:
+    if not upload:
+        return {}
+    with open(upload, encoding="utf-8") as stream:
+        files: dict[str, str] = json.load(stream)
+    return files
 
 
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "app": {"type": "str", "required": True},
-            "package": {"type": "path", "required": True},
-            "launcher": {"type": "str", "required": True},
+            "package": {"type": "path"},
+            "launcher": {"type": "str"},
             "domain": {"type": "list", "elements": "str", "default": []},
-            "files": {"type": "dict"},
+            "modules": {"type": "bool", "default": False},
+            "version": {"type": "str"},
             "launcher_text": {"type": "str"},
+            "upload": {"type": "path"},
         },
+        required_if=[("modules", False, ("package", "launcher"))],
         supports_check_mode=True,
     )
     guarded(module, lambda: run(module))

@@ -67,6 +67,14 @@ def test_it_says_how_long_each_stage_took(monkeypatch: pytest.MonkeyPatch, tmp_p
     assert stages.took([Stage(name=name, paths=(), group=1) for name in "ab"]) == "a 61 s"
 
 
+def test_it_names_in_the_end_what_failed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(stages, "REPORTS", tmp_path)
+    pytest_on(tmp_path, PASSED + FAILED.replace("test_a", "test_b"))
+    assert stages.failures([Stage(name="report", paths=(), group=1), Stage(name="none", paths=(), group=1)]) == [
+        "report: test_it::test_b: assert False"
+    ]
+
+
 def test_no_report_is_a_failure(tmp_path: Path) -> None:
     assert stages.counted(tmp_path / "none.xml") == Count(failed=1)
 

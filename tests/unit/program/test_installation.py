@@ -18,62 +18,73 @@ FILES = {"__init__.py": "", "cli.py": "print('one')\n", "inner/__init__.py": "",
 LAUNCHER = "import slipway_thing.cli\n"
 
 
-def package(tmp_path: Path, *, launcher: str = LAUNCHER, **files: str) -> Package:
-    return Package(str(tmp_path), "slipway_thing", {**FILES, **files}, "slipway-thing", launcher)
-
-
-def install(wanted: Package) -> list[str]:
+def install(tmp_path: Path, *, launcher: str = LAUNCHER, **changed: str) -> list[str]:
+    files = {**FILES, **changed}
+    version = _installation.version_of("slipway_thing", files)
+    wanted = Package(str(tmp_path), "slipway_thing", version, "slipway-thing" if launcher else "", launcher)
     steps = _installation.plan(wanted)
     for step in steps:
-        _installation.apply(wanted, step)
+        _installation.apply(wanted, step, files)
     return [step.name for step in steps]
 
 
 def test_it_runs_and_a_second_time_nothing_is_done(tmp_path: Path) -> None:
-    assert install(package(tmp_path)) == ["package", "launcher"]
+    assert install(tmp_path) == ["package", "launcher"]
     done = subprocess.run([sys.executable, tmp_path / "slipway-thing"], capture_output=True, text=True, check=True)
     assert done.stdout == "one\n"
     assert (tmp_path / "slipway_thing" / "inner" / "fine.sql").read_text() == "SELECT 1\n"
-    assert install(package(tmp_path)) == []
+    assert install(tmp_path) == []
 
 
 def test_a_new_version_keeps_the_one_before_for_who_still_runs_it(tmp_path: Path) -> None:
-    install(package(tmp_path))
-    assert install(package(tmp_path, **{"cli.py": "print('two')\n"})) == ["package"]
+    install(tmp_path)
+    assert install(tmp_path, **{"cli.py": "print('two')\n"}) == ["package"]
     assert len(list(tmp_path.glob(".slipway_thing-*"))) == 2
-    assert install(package(tmp_path, **{"cli.py": "print('three')\n"})) == ["package"]
+    assert install(tmp_path, **{"cli.py": "print('three')\n"}) == ["package"]
     assert len(list(tmp_path.glob(".slipway_thing-*"))) == 2
     assert (tmp_path / "slipway_thing" / "cli.py").read_text() == "print('three')\n"
 
 
 def test_a_changed_launcher_alone(tmp_path: Path) -> None:
-    install(package(tmp_path))
-    assert install(package(tmp_path, launcher=LAUNCHER + "\n")) == ["launcher"]
+    install(tmp_path)
+    assert install(tmp_path, launcher=LAUNCHER + "\n") == ["launcher"]
 
 
 def test_what_does_not_compile_replaces_nothing(tmp_path: Path) -> None:
-    install(package(tmp_path))
+    install(tmp_path)
     with pytest.raises(Exception, match="SyntaxError"):
-        install(package(tmp_path, **{"cli.py": "print('two' oops\n"}))
+        install(tmp_path, **{"cli.py": "print('two' oops\n"})
     assert (tmp_path / "slipway_thing" / "cli.py").read_text() == "print('one')\n"
 
 
 def test_a_crash_in_the_middle_is_repaired(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    wanted = package(tmp_path)
     monkeypatch.setattr(os, "rename", lambda *_names: (_unused for _unused in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
-        install(wanted)
+        install(tmp_path)
     monkeypatch.undo()
     assert not (tmp_path / "slipway_thing").exists()
-    assert install(wanted) == ["package", "launcher"]
+    assert install(tmp_path) == ["package", "launcher"]
 
 
 @pytest.mark.parametrize("name", ["../evil.py", "/etc/x.py", "a/../b.py", "A.py", "x"])
 def test_strange_names_are_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(SlipwayError, match="not a package"):
-        package(tmp_path, **{name: ""})
+        install(tmp_path, **{name: ""})
+
+
+def test_what_came_is_what_was_announced(tmp_path: Path) -> None:
+    wanted = Package(str(tmp_path), "slipway_thing", _installation.version_of("slipway_thing", FILES))
+    (step,) = _installation.plan(wanted)
+    with pytest.raises(SlipwayError, match="other files than were announced"):
+        _installation.apply(wanted, step, {**FILES, "cli.py": "print('on'"})
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_package_that_nobody_starts_has_no_launcher(tmp_path: Path) -> None:
+    assert install(tmp_path, launcher="") == ["package"]
+    assert install(tmp_path, launcher="") == []
 
 
 def test_a_host_without_the_place_is_told_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(SlipwayError, match=r"slipway\.webapp\.host"):
-        _installation.plan(package(tmp_path / "nowhere"))
+        install(tmp_path / "nowhere")

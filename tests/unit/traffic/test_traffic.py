@@ -138,6 +138,15 @@ def test_whether_anybody_will_come(lately: int, before: float, hopeless: bool) -
     assert book(*lines, minimum=10, horizon=60, before=before).hopeless == hopeless
 
 
+@pytest.mark.parametrize(("lately", "done"), [(0, True), (4, True), (6, False)])
+def test_a_host_that_has_not_moved_waits_only_where_somebody_comes(lately: int, done: bool) -> None:
+    """It has nothing to say of green, so it does not call that hopeless, for which probes would be sent."""
+    not_moved = [(NOW - 500.0, Route(2, ("blue",) * 20))]
+    lines = [line(at=-50 + number) for number in range(lately)]
+    seen = book(*lines, routes=not_moved, minimum=10, horizon=60, before=600)
+    assert (seen.done, seen.hopeless) == (done, False)
+
+
 def test_a_side_without_traffic_is_not_waited_for() -> None:
     all_of_it = [(NOW - 5.0, Route(3, ("green",) * 20))]
     assert book(line(at=3, slot="green"), routes=all_of_it, minimum=1).have(1)

@@ -1,0 +1,118 @@
+# Copyright: the slipway.webapp contributors
+# GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Run a module from the files that provisioning has put on the host, instead of packing, sending and compiling it.
+
+For every task Ansible packs the module with all that it imports, sends it, and lets the host compile it: that costs
+more than what most modules do. Provisioned hosts have the same files, compiled, in a directory that is named after
+their content. Where it is there, a few lines with the module's arguments are all that is sent; where it is not, because
+the host was provisioned by another version of this collection or of ansible-core, or never, Ansible packs as it always
+does.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import ansible.module_utils
+from ansible import constants
+from ansible.module_utils.common.json import Direction, get_module_encoder
+from ansible.plugins.action import ActionBase
+
+from ansible_collections.slipway.webapp.plugins.module_utils._installation import MODULES, version_of
+from ansible_collections.slipway.webapp.plugins.module_utils._layout import LIBRARY
+
+COLLECTION = Path(__file__).resolve().parents[2]
+NAMESPACE = "ansible_collections.slipway.webapp.plugins"
+# The smallest module there is. Ansible finds the host's Python while it packs it, once for all tasks of a run.
+SMALLEST = "ansible.builtin.ping"
+PROFILE = "legacy"  # how arguments and results of modules are written that do not ask for another way
+MISSING = "needs_packing"
+SCRIPT = """#!/usr/bin/python3
+import os
+import sys
+
+library = {library!r}
+if os.path.isdir(library):
+    sys.path[0] = library  # it was where this script lies
+    from ansible.module_utils._internal._ansiballz import _loader
+
+    _loader.run_module(
+        json_params={params!r}, profile={profile!r}, module_fqn={module!r}, modlib_path=library, extensions={{}}
+    )
+else:
+    print({missing!r})
+"""
+
+
+def module_files() -> dict[str, str]:
+    """All that a module of this collection may import, and the modules, by the path below which Python finds it.
+
+    Of ansible-core what modules share, without the facts, which are large and nobody here needs.
+    """
+    shared = Path(ansible.module_utils.__file__).parent
+    files = {
+        f"ansible/module_utils/{path.relative_to(shared)}": path
+        for path in shared.rglob("*.py")
+        if path.relative_to(shared).parts[0] != "facts"
+    }
+    for folder in ("module_utils", "modules"):
+        for path in (COLLECTION / "plugins" / folder).glob("*.py"):
+            files[f"{NAMESPACE.replace('.', '/')}/{folder}/{path.name}"] = path
+    return {"ansible/__init__.py": "", **{name: path.read_text(encoding="utf-8") for name, path in files.items()}}
+
+
+def library() -> str:
+    """The directory on the hosts that has these very files. Asked for each task and host, so it is kept for the run."""
+    kept = Path(constants.DEFAULT_LOCAL_TMP) / MODULES
+    try:
+        version = kept.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        version = version_of(MODULES, module_files())
+        partial = kept.with_name(f"{MODULES}-{os.getpid()}")
+        partial.write_text(version, encoding="utf-8")
+        partial.replace(kept)
+    return os.path.join(LIBRARY, version)
+
+
+def script_for(module: str, arguments: Any, *, directory: str) -> str:
+    """The program that runs a module of this collection from ``directory``, or says that it is not there."""
+    encoder = get_module_encoder(PROFILE, Direction.CONTROLLER_TO_MODULE)
+    return SCRIPT.format(
+        library=directory,
+        params=json.dumps({"ANSIBLE_MODULE_ARGS": arguments}, cls=encoder).encode(),
+        profile=PROFILE,
+        module=f"{NAMESPACE}.modules.{module}",
+        missing=json.dumps({MISSING: True}),
+    )
+
+
+class InstalledModules(ActionBase):
+    """An action whose modules run from the host's own files where it has them."""
+
+    _directory = ""
+
+    def _execute_module(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        self._directory = library()
+        try:
+            result: dict[str, Any] = super()._execute_module(*args, **kwargs)
+        finally:
+            self._directory = ""
+        if result.get(MISSING):
+            result = super()._execute_module(*args, **kwargs)
+        return result
+
+    def _configure_module(self, module_name: str, module_args: Any, task_vars: Any) -> tuple[Any, str]:
+        """What is sent, and which file of the host it runs, for those who ask with -vvv."""
+        collection, _dot, name = module_name.rpartition(".")
+        if not self._directory or collection != "slipway.webapp":
+            packed: tuple[Any, str] = super()._configure_module(module_name, module_args, task_vars)
+            return packed
+        smallest, _path = super()._configure_module(SMALLEST, {}, task_vars)
+        script = script_for(name, module_args, directory=self._directory).encode()
+        place = os.path.join(self._directory, *NAMESPACE.split("."), "modules", f"{name}.py")
+        return dataclasses.replace(smallest, b_module_data=script, serialization_profile=PROFILE), place

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a host has been given runs every module by itself, and says so where it is not there."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.slipway.webapp.plugins.module_utils import _installation
+from ansible_collections.slipway.webapp.plugins.plugin_utils.installed import (
+    COLLECTION,
+    NAMESPACE,
+    library,
+    module_files,
+    script_for,
+)
+
+# Without what is installed on this machine, and without its environment.
+ALONE = [sys.executable, "-I", "-S"]
+IMPORT = """
+import importlib, os, sys
+sys.path.insert(0, sys.argv[1])
+for name in sys.argv[2:]:
+    importlib.import_module(name)
+files = {
+    name: str(getattr(module, "__file__", None) or sys.argv[1])
+    for name, module in sys.modules.items()
+    if name.startswith("ansible") and ".six.moves." not in name
+}
+print([name for name, file in files.items() if not file.startswith(sys.argv[1])])
+"""
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The modules as a host has them."""
+    files = module_files()
+    version = _installation.version_of(_installation.MODULES, files)
+    package = _installation.Package(str(tmp_path_factory.mktemp("lib")), _installation.MODULES, version)
+    for step in _installation.plan(package):
+        _installation.apply(package, step, files)
+    return package.directory
+
+
+def run(module: str, arguments: dict[str, Any], *, directory: str) -> dict[str, Any]:
+    script = script_for(module, arguments, directory=directory)
+    done = subprocess.run([*ALONE, "-"], input=script, capture_output=True, text=True, check=False)
+    assert done.stdout, done.stderr
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
+
+
+def test_every_module_finds_all_that_it_imports_there(directory: str) -> None:
+    names = [f"{NAMESPACE}.modules.{path.stem}" for path in sorted((COLLECTION / "plugins" / "modules").glob("*.py"))]
+    assert len(names) > 30
+    done = subprocess.run([*ALONE, "-c", IMPORT, directory, *names], capture_output=True, text=True, check=False)
+    assert done.stdout == "[]\n", done.stderr
+
+
+def test_nothing_is_compiled_when_it_runs(directory: str) -> None:
+    compiled = {path.parent.parent / f"{path.name.partition('.')[0]}.py" for path in Path(directory).rglob("*.pyc")}
+    assert compiled == set(Path(directory).rglob("*.py"))
+
+
+def test_a_module_answers_as_it_does_when_it_is_packed(directory: str) -> None:
+    given = {"app": "shop", "modules": True, "version": ".slipway_modules-0"}
+    result = run("program", {**given, "_ansible_check_mode": True}, directory=directory)
+    assert (result["changed"], len(result["actions"])) == (True, 1)
+
+
+def test_what_it_refuses_is_a_result_too(directory: str) -> None:
+    result = run("program", {"app": "shop"}, directory=directory)
+    assert result["failed"] is True
+    assert "package" in result["msg"]
+
+
+def test_a_host_without_them_says_so(tmp_path: Path) -> None:
+    assert run("program", {"app": "shop"}, directory=str(tmp_path / "gone")) == {"needs_packing": True}
+
+
+def test_the_name_of_the_directory_is_found_once_for_a_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("ansible.constants.DEFAULT_LOCAL_TMP", str(tmp_path))
+    first = library()
+    assert first.startswith("/usr/lib/slipway/.slipway_modules-")
+    (tmp_path / "slipway_modules").write_text(".slipway_modules-other", encoding="utf-8")
+    assert library() == "/usr/lib/slipway/.slipway_modules-other"
