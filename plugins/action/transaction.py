@@ -14,12 +14,14 @@ class ActionModule(InstalledModules):
     """What Ansible does with a module, but for how the module comes to the host."""
 
     _supports_check_mode = True
-    _supports_async = False
+    _supports_async = True
     TRANSFERS_FILES = False
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
         del tmp
-        result.update(self._execute_module(task_vars=task_vars))
-        self._remove_tmp_path(self._connection._shell.tmpdir)
+        later = bool(self._task.async_val)
+        result.update(self._execute_module(task_vars=task_vars, wrap_async=later))
+        if not later:
+            self._remove_tmp_path(self._connection._shell.tmpdir)
         return result

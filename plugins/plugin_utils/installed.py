@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import ansible.module_utils
+import ansible.release
 from ansible import constants
 from ansible.module_utils.common.json import Direction, get_module_encoder
 from ansible.plugins.action import ActionBase
@@ -26,6 +27,9 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.slipway.webapp.plugins.module_utils._installation import MODULES, version_of
 from ansible_collections.slipway.webapp.plugins.module_utils._layout import LIBRARY
 
+# How a packed module is started is ansible-core's own business, and differs between versions: 2.22 hands over more.
+# With a version that is not listed everything is packed, until somebody has seen that it works and adds it here.
+KNOWN_CORES = ("2.19.", "2.20.", "2.21.")
 COLLECTION = Path(__file__).resolve().parents[2]
 NAMESPACE = "ansible_collections.slipway.webapp.plugins"
 # The smallest module there is. Ansible finds the host's Python while it packs it, once for all tasks of a run.
@@ -38,7 +42,8 @@ import sys
 
 library = {library!r}
 if os.path.isdir(library):
-    sys.path[0] = library  # it was where this script lies
+    here = ("", ".", os.path.dirname(os.path.realpath(sys.argv[0])))  # where this script lies, or who runs it
+    sys.path[:] = [library, *(place for place in sys.path if place not in here)]
     from ansible.module_utils._internal._ansiballz import _loader
 
     _loader.run_module(
@@ -97,7 +102,9 @@ class InstalledModules(ActionBase):
     _directory = ""
 
     def _execute_module(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        self._directory = library()
+        # What goes on without us could not be asked whether it needs packing.
+        packed = kwargs.get("wrap_async") or not ansible.release.__version__.startswith(KNOWN_CORES)
+        self._directory = "" if packed else library()
         try:
             result: dict[str, Any] = super()._execute_module(*args, **kwargs)
         finally:

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The command line: python -m tests.faults [--only step=NAME] [--only fault=NAME] [--resume], and ... table.
 
-Cells are counted until all are done or the time is over; with --resume those that are in .build/faults.json are kept.
+Cells are counted until all are done or the time is over; with --resume those that are in .build/faults.json
+are kept, or where there is none, those that docs/faults.md has.
 With --runtime docker the fleet runs containers, and its cells are in .build/faults-docker.json.
 Two runs, each with its own SLIPWAY_PREFIX and --share 1/2 or 2/2 --resume, count the cells together.
 """
@@ -132,6 +133,9 @@ class Session:
 def run(given: argparse.Namespace) -> int:
     """0 when all cells are good."""
     book = Book(RESULTS[given.runtime], resume=given.resume)
+    if given.resume and not book.cells:
+        for cell in table.kept(given.runtime):
+            book.enter(cell)
     session, end = Session(book, runtime=given.runtime, as_it_is=given.as_it_is), time.monotonic() + 60 * given.minutes
     own, runs = given.share
     wanted = list(matrix(given.only, given.runtime))[own - 1 :: runs]

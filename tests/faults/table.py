@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -18,6 +19,18 @@ NUMBERS = ("requests sent", "failed", "tasks sent", "lost", "doubled", "s withou
 HEAD = (
     f"| step | fault | {' | '.join(NUMBERS)} | healed by | |\n"
     f"| --- | --- | {' | '.join(['---:'] * len(NUMBERS))} | --- | --- |"
+)
+# What row() writes of a good cell.
+COUNTS = (
+    *("requests_sent", "requests_failed", "requests_excused"),
+    *("tasks_sent", "tasks_lost", "tasks_excused", "tasks_doubled"),
+)
+GOOD_ROW = re.compile(
+    r"^\| (?P<step>[a-z0-9 ]+) \| (?P<fault>[a-z ]+) \| (?P<requests_sent>\d+)"
+    r" \| (?P<requests_failed>\d+)(?: \((?P<requests_excused>\d+)\))? \| (?P<tasks_sent>\d+)"
+    r" \| (?P<tasks_lost>\d+)(?: \((?P<tasks_excused>\d+)\))? \| (?P<tasks_doubled>\d+)"
+    r" \| (?P<beat>\d+) \| (?P<uniform>\d+) \| (?P<healed_by>[a-z ]+) \|  \|$",
+    re.MULTILINE,
 )
 
 
@@ -97,6 +110,27 @@ def markdown(found: Mapping[str, Sequence[Cell]]) -> str:
     """All that stands between the two lines, from the cells of each runtime."""
     tables = [f"## {TITLES[runtime]}\n\n{section(cells, runtime)}" for runtime, cells in found.items() if cells]
     return "\n\n".join([*tables, "## The faults\n\n" + "\n".join(legend())])
+
+
+def kept(runtime: str, *, page: Path = PAGE) -> list[Cell]:
+    """The good cells that the page has: what a run goes on from on a machine that has counted none itself."""
+    _before, _title, rest = page.read_text().partition(f"## {TITLES[runtime]}\n")
+    return [_cell(found) for found in GOOD_ROW.finditer(rest.partition("\n## ")[0])]
+
+
+def _cell(row: re.Match[str]) -> Cell:
+    """What a row does not say is what it is in every good cell."""
+    counts = {name: int(row[name] or 0) for name in COUNTS}
+    return Cell(
+        step=row["step"].replace(" ", "_"),
+        fault=row["fault"].replace(" ", "_"),
+        seconds_without_beat=float(row["beat"]),
+        seconds_to_uniform=float(row["uniform"]),
+        seconds_after_return=0.0,
+        healed=True,
+        healed_by=row["healed_by"],
+        **counts,
+    )
 
 
 def write(results: Mapping[str, Path] = RESULTS, *, page: Path = PAGE) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable
 
@@ -46,3 +47,23 @@ def test_a_deploy_of_new_code_takes_few_modules(board: Site, tell: Callable[[str
     modules = board.host.invocations(began)
     tell(f"{len(modules)} modules in {run.seconds:.1f} s: {dict(Counter(modules))}")
     assert 5 <= len(modules) <= MOST_INVOCATIONS, modules
+
+
+def test_modules_run_from_the_host_and_are_sent_where_it_has_none(board: Site, tell: Callable[[str], None]) -> None:
+    tree = board.sources.tree()
+    board.deploy(tree)
+    installed = board.deploy(tree, "-vvv")
+    assert used(installed.output, "deploy_info").startswith("/usr/lib/slipway/.slipway_modules-")
+    board.host.sh("mkdir /root/away && mv /usr/lib/slipway/.slipway_modules-* /root/away/")
+    try:
+        sent = board.deploy(tree, "-vvv")
+    finally:
+        board.host.sh("mv /root/away/.slipway_modules-* /usr/lib/slipway/ && rmdir /root/away")
+    assert not used(sent.output, "deploy_info").startswith("/usr/lib/slipway")
+    assert (installed.changed, sent.changed) == (0, 0)
+    tell(f"nothing to do: {installed.seconds:.1f} s with the host's modules, {sent.seconds:.1f} s with ours")
+
+
+def used(output: str, module: str) -> str:
+    """The file of a module that Ansible said last that it used."""
+    return re.findall(rf"Using module file (\S+/{module}\.py)", output)[-1]

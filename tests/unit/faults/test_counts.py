@@ -224,6 +224,22 @@ def test_the_table_replaces_the_one_before_and_nothing_else(tmp_path: Path) -> N
         table.write(results, page=page)
 
 
+def test_a_run_goes_on_from_what_the_page_has(tmp_path: Path) -> None:
+    page, results = tmp_path / "faults.md", {name: tmp_path / f"{name}.json" for name in RESULTS}
+    page.write_text(f"{table.BEGIN}\n{table.END}\n")
+    excused = dataclasses.replace(
+        GOOD, step="switch_1", fault="broken_after_boot", requests_failed=7, requests_excused=7, healed_by="good deploy"
+    )
+    units = Book(results["systemd"])
+    units.enter(excused)
+    units.enter(dataclasses.replace(GOOD, step="bake", tasks_doubled=1))
+    Book(results["docker"]).enter(GOOD)
+    table.write(results, page=page)
+    (cell,) = table.kept("systemd", page=page)
+    assert (cell.good, cell.key, table.row(cell)) == (True, excused.key, table.row(excused))
+    assert [one.key for one in table.kept("docker", page=page)] == [GOOD.key]
+
+
 def test_the_matrix_is_what_was_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
     everything = {(step.name, fault.name) for step, fault in matrix([])}
     assert {step.name for step in STEPS} == {step for step, _fault in everything}

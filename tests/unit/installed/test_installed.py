@@ -9,11 +9,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import ansible.release
 import pytest
+import yaml
 
 from ansible_collections.slipway.webapp.plugins.module_utils import _installation
 from ansible_collections.slipway.webapp.plugins.plugin_utils.installed import (
     COLLECTION,
+    KNOWN_CORES,
     NAMESPACE,
     library,
     module_files,
@@ -79,6 +82,16 @@ def test_what_it_refuses_is_a_result_too(directory: str) -> None:
     assert "package" in result["msg"]
 
 
+def test_nothing_is_taken_from_where_somebody_works(directory: str, tmp_path: Path) -> None:
+    (tmp_path / "json.py").write_text("raise SystemExit('not mine')\n")
+    script = script_for("program", {"app": "shop"}, directory=directory)
+    done = subprocess.run([sys.executable], input=script, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert json.loads(done.stdout)["failed"] is True
+    (tmp_path / "script.py").write_text(script)
+    done = subprocess.run([sys.executable, tmp_path / "script.py"], capture_output=True, text=True, check=False)
+    assert json.loads(done.stdout)["failed"] is True
+
+
 def test_a_host_without_them_says_so(tmp_path: Path) -> None:
     assert run("program", {"app": "shop"}, directory=str(tmp_path / "gone")) == {"needs_packing": True}
 
@@ -89,3 +102,10 @@ def test_the_name_of_the_directory_is_found_once_for_a_run(monkeypatch: pytest.M
     assert first.startswith("/usr/lib/slipway/.slipway_modules-")
     (tmp_path / "slipway_modules").write_text(".slipway_modules-other", encoding="utf-8")
     assert library() == "/usr/lib/slipway/.slipway_modules-other"
+
+
+def test_it_is_known_how_this_core_starts_a_module() -> None:
+    """Both pairs that are tested are; whoever raises requires_ansible in meta/runtime.yml comes by here."""
+    runtime = yaml.safe_load((COLLECTION / "meta" / "runtime.yml").read_text(encoding="utf-8"))
+    assert runtime["requires_ansible"] == ">=2.19.0,<2.22.0"
+    assert ansible.release.__version__.startswith(KNOWN_CORES)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -43,6 +44,13 @@ def test_a_new_version_keeps_the_one_before_for_who_still_runs_it(tmp_path: Path
     assert install(tmp_path, **{"cli.py": "print('three')\n"}) == ["package"]
     assert len(list(tmp_path.glob(".slipway_thing-*"))) == 2
     assert (tmp_path / "slipway_thing" / "cli.py").read_text() == "print('three')\n"
+
+
+def test_a_directory_that_somebody_removed_comes_back(tmp_path: Path) -> None:
+    install(tmp_path)
+    shutil.rmtree((tmp_path / "slipway_thing").resolve())
+    assert install(tmp_path) == ["package"]
+    assert (tmp_path / "slipway_thing" / "cli.py").exists()
 
 
 def test_a_changed_launcher_alone(tmp_path: Path) -> None:
