@@ -13,9 +13,10 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.module_utils.parsing.convert_bool import boolean
+from ansible.plugins.action import ActionBase
 
 from ansible_collections.slipway.webapp.plugins.module_utils._installation import MODULES, version_of
-from ansible_collections.slipway.webapp.plugins.plugin_utils.installed import COLLECTION, InstalledModules, module_files
+from ansible_collections.slipway.webapp.plugins.plugin_utils.installed import COLLECTION, module_files
 
 MODULE = "slipway.webapp.program"
 DOMAIN = "ansible_collections.slipway.webapp.plugins.module_utils"
@@ -52,8 +53,11 @@ def package_files(package: Path, *, domain: list[str]) -> dict[str, str]:
     return {**files, **domain_files(domain)}
 
 
-class ActionModule(InstalledModules):
-    """Says which files the host should have, and ships them if it asks for them."""
+class ActionModule(ActionBase):
+    """Says which files the host should have, and ships them if it asks for them.
+
+    Its module is packed for each task: it has to be able to mend those that are installed.
+    """
 
     _supports_check_mode = True
     _supports_async = False

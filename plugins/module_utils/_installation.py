@@ -5,8 +5,8 @@
 
 So come the modules themselves, too, so that they need not be sent for each task (plugins/plugin_utils/installed.py).
 
-Each version has a directory named after its content; a link points to the one that counts. Whoever runs the old version
-meanwhile keeps its files until the next version but one.
+Each version has a directory named after its content; a link points to the one that counts. Whoever runs an old version
+keeps its files: it is removed a day after another one has taken its place, or later.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from ansible_collections.slipway.webapp.plugins.module_utils._files import (
 from ansible_collections.slipway.webapp.plugins.module_utils._plan import Step
 
 NAME = r"_?[a-z][a-z0-9_]*"
+KEPT_SECONDS = 86400.0  # longer than any module or program runs
 FILE = rf"({NAME}/)*[a-z_][a-z0-9_]*\.[a-z]+"
 
 
@@ -77,6 +78,17 @@ def refuse_strange(package: Package, files: Mapping[str, str]) -> None:
         )
 
 
+def is_whole(package: Package) -> bool:
+    """Whether its directory has these very files; compiled ones beside them do not matter."""
+    found = {}
+    for directory, _subdirectories, names in os.walk(package.directory):
+        for name in names:
+            place = os.path.join(directory, name)
+            if not name.endswith(".pyc"):
+                found[os.path.relpath(place, package.directory)] = read_text(place) or ""
+    return bool(found) and version_of(package.name, found) == package.version
+
+
 def plan(package: Package) -> list[Step]:
     """What is to be done, from what is there."""
     steps = []
@@ -86,46 +98,69 @@ def plan(package: Package) -> list[Step]:
             found=f"no {package.library}",
             next_step="apply the role slipway.webapp.host first, as playbooks/provision.yml does",
         )
-    if read_link(package.link) != package.version or not os.path.isdir(package.directory):
+    if read_link(package.link) != package.version or not is_whole(package):
         steps.append(Step("package", f"install {package.link}"))
     if package.launcher and read_text(os.path.join(package.library, package.launcher)) != package.launcher_text:
         steps.append(Step("launcher", f"write {os.path.join(package.library, package.launcher)}"))
     return steps
 
 
-def apply(package: Package, step: Step, files: Mapping[str, str]) -> None:
-    """Do one step. ``files`` are needed where their directory is not there yet."""
+def apply(package: Package, step: Step, files: Mapping[str, str], *, now: float) -> None:
+    """Do one step, ``now`` in seconds since the epoch. ``files`` are needed where the directory is not whole.
+
+    One at a time on a host: who calls it holds a lock.
+    """
     if step.name == "launcher":
         place = os.path.join(package.library, package.launcher)
         write_atomically(place, package.launcher_text.encode())
         return
-    if not os.path.isdir(package.directory):
+    if not is_whole(package):
         refuse_strange(package, files)
+        _remove(package.directory)
         _write(files, package.directory)
     before = read_link(package.link)
+    if before and before != package.version and os.path.isdir(os.path.join(package.library, before)):
+        os.utime(os.path.join(package.library, before), (now, now))  # from now on it is an old one
     point_symlink(package.link, package.version)
-    _tidy(package, keep=(package.version, before or ""))
+    _tidy(package, now=now)
 
 
 def _write(files: Mapping[str, str], target: str) -> None:
     partial = f"{target}.partial"
     shutil.rmtree(partial, ignore_errors=True)
-    for path, text in files.items():
-        place = os.path.join(partial, path)
-        os.makedirs(os.path.dirname(place), mode=0o755, exist_ok=True)
-        with open(place, "w", encoding="utf-8") as stream:
-            stream.write(text)
-        os.chmod(place, 0o644)
-        if place.endswith(".py"):
-            # Beside the file, because nobody but root may write there later.
-            py_compile.compile(place, dfile=os.path.join(target, path), doraise=True)
-    for directory, _subdirectories, _files in os.walk(partial):
-        os.chmod(directory, 0o755)
-    fsync_tree(partial)
+    try:
+        for path, text in files.items():
+            place = os.path.join(partial, path)
+            os.makedirs(os.path.dirname(place), mode=0o755, exist_ok=True)
+            with open(place, "w", encoding="utf-8") as stream:
+                stream.write(text)
+            os.chmod(place, 0o644)
+            if place.endswith(".py"):
+                # Beside the file, because nobody but root may write there later.
+                py_compile.compile(place, dfile=os.path.join(target, path), doraise=True)
+        for directory, _subdirectories, _files in os.walk(partial):
+            os.chmod(directory, 0o755)
+        fsync_tree(partial)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)  # a full disk needs the room
+        raise
     os.rename(partial, target)
 
 
-def _tidy(package: Package, *, keep: tuple[str, ...]) -> None:
+def _remove(directory: str) -> None:
+    """Under another name first: what has lost some of its files must not be taken for the whole."""
+    if os.path.isdir(directory):
+        os.rename(directory, f"{directory}.removed")
+    shutil.rmtree(f"{directory}.removed", ignore_errors=True)
+
+
+def _tidy(package: Package, *, now: float) -> None:
+    """Remove the versions that have been old for long, and what a crash has left."""
     for name in os.listdir(package.library):
-        if name.startswith(f".{package.name}-") and name not in keep:
-            shutil.rmtree(os.path.join(package.library, name), ignore_errors=True)
+        place = os.path.join(package.library, name)
+        if not name.startswith(f".{package.name}-") or name == package.version:
+            continue
+        if name.endswith((".partial", ".removed")):
+            shutil.rmtree(place, ignore_errors=True)
+        elif now - os.stat(place).st_mtime > KEPT_SECONDS:
+            _remove(place)

@@ -75,9 +75,13 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.slipway.webapp.plugins.module_utils import _installation
-from ansible_collections.slipway.webapp.plugins.module_utils._host import guarded
+from ansible_collections.slipway.webapp.plugins.module_utils._files import locked
+from ansible_collections.slipway.webapp.plugins.module_utils._host import HostClock, guarded
 from ansible_collections.slipway.webapp.plugins.module_utils._layout import Layout
 from ansible_collections.slipway.webapp.plugins.module_utils._plan import carry_out
+
+LOCK = "/run/slipway-programs.lock"
+WAIT_SECONDS = 60.0
 
 
 def run(module: AnsibleModule) -> dict[str, Any]:
@@ -89,14 +93,19 @@ def run(module: AnsibleModule) -> dict[str, Any]:
         launcher=given["launcher"] or "",
         launcher_text=given["launcher_text"] or "",
     )
-    if module.check_mode and not os.path.isdir(package.library):
-        actions = [f"install {package.link}"]
-    else:
+    if module.check_mode:
+        there = os.path.isdir(package.library)
+        return _told([step.summary for step in _installation.plan(package)] if there else [f"install {package.link}"])
+    # Applications of one host share it, and may be provisioned at the same time.
+    with locked(LOCK, wait_seconds=WAIT_SECONDS, what="the installation of a program"):
         steps = _installation.plan(package)
-        if steps and not module.check_mode and not given["upload"] and not os.path.isdir(package.directory):
+        if steps and not given["upload"] and not _installation.is_whole(package):
             return {"changed": False, "actions": [], "needs_files": True}
-        files = _read(given["upload"])
-        actions = carry_out(steps, lambda step: _installation.apply(package, step, files), check_mode=module.check_mode)
+        files, now = _read(given["upload"]), HostClock().now()
+        return _told(carry_out(steps, lambda step: _installation.apply(package, step, files, now=now)))
+
+
+def _told(actions: list[str]) -> dict[str, Any]:
     diff = {"before": "", "after": "".join(f"{action}\n" for action in actions)}
     return {"changed": bool(actions), "actions": actions, "diff": diff}
 

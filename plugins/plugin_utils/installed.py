@@ -1,18 +1,18 @@
 # Copyright: the slipway.webapp contributors
 # GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run a module from the files that provisioning has put on the host, instead of packing, sending and compiling it.
+"""Run a module from the files that provisioning has put on the host, instead of sending and compiling it.
 
-For every task Ansible packs the module with all that it imports, sends it, and lets the host compile it: that costs
-more than what most modules do. Provisioned hosts have the same files, compiled, in a directory that is named after
-their content. Where it is there, a few lines with the module's arguments are all that is sent; where it is not, because
-the host was provisioned by another version of this collection or of ansible-core, or never, Ansible packs as it always
-does.
+For every task Ansible sends a module with all that it imports, packed, and the host compiles it: that costs more than
+what most modules do. Provisioned hosts have the same files, compiled, in a directory that is named after their content.
+Where it is there, a few lines with the module's arguments are all that is sent; where it is not, because the host was
+provisioned by another version of this collection or of ansible-core, or never, Ansible does what it always does.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import os
 from pathlib import Path
@@ -32,6 +32,8 @@ from ansible_collections.slipway.webapp.plugins.module_utils._layout import LIBR
 KNOWN_CORES = ("2.19.", "2.20.", "2.21.")
 COLLECTION = Path(__file__).resolve().parents[2]
 NAMESPACE = "ansible_collections.slipway.webapp.plugins"
+PLACE = NAMESPACE.replace(".", "/")
+FOLDERS = ("module_utils", "modules")
 # The smallest module there is. Ansible finds the host's Python while it packs it, once for all tasks of a run.
 SMALLEST = "ansible.builtin.ping"
 PROFILE = "legacy"  # how arguments and results of modules are written that do not ask for another way
@@ -42,10 +44,19 @@ import sys
 
 library = {library!r}
 if os.path.isdir(library):
-    here = ("", ".", os.path.dirname(os.path.realpath(sys.argv[0])))  # where this script lies, or who runs it
+    try:
+        os.getcwd()
+    except OSError:
+        os.chdir("/")
+    # Nothing from where this script lies, or who runs it is at work.
+    here = ("", ".", os.path.dirname(os.path.realpath(__file__)) if "__file__" in globals() else "")
     sys.path[:] = [library, *(place for place in sys.path if place not in here)]
     from ansible.module_utils._internal._ansiballz import _loader
+    from ansible.module_utils.common.json import Direction, get_module_decoder, get_module_encoder
 
+    # All is imported before anything is done: who works for long may outlive the directory.
+    get_module_decoder({profile!r}, Direction.CONTROLLER_TO_MODULE)
+    get_module_encoder({profile!r}, Direction.MODULE_TO_CONTROLLER)
     _loader.run_module(
         json_params={params!r}, profile={profile!r}, module_fqn={module!r}, modlib_path=library, extensions={{}}
     )
@@ -65,10 +76,16 @@ def module_files() -> dict[str, str]:
         for path in shared.rglob("*.py")
         if path.relative_to(shared).parts[0] != "facts"
     }
-    for folder in ("module_utils", "modules"):
+    for folder in FOLDERS:
         for path in (COLLECTION / "plugins" / folder).glob("*.py"):
-            files[f"{NAMESPACE.replace('.', '/')}/{folder}/{path.name}"] = path
-    return {"ansible/__init__.py": "", **{name: path.read_text(encoding="utf-8") for name, path in files.items()}}
+            files[f"{PLACE}/{folder}/{path.name}"] = path
+    # With them nothing else that the host's Python has under these names is looked at.
+    parents = [*itertools.accumulate(PLACE.split("/"), os.path.join), *(f"{PLACE}/{folder}" for folder in FOLDERS)]
+    return {
+        "ansible/__init__.py": f'__version__ = "{ansible.release.__version__}"\n',
+        **{f"{parent}/__init__.py": "" for parent in parents},
+        **{name: path.read_text(encoding="utf-8") for name, path in files.items()},
+    }
 
 
 def library() -> str:
@@ -102,9 +119,7 @@ class InstalledModules(ActionBase):
     _directory = ""
 
     def _execute_module(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        # What goes on without us could not be asked whether it needs packing.
-        packed = kwargs.get("wrap_async") or not ansible.release.__version__.startswith(KNOWN_CORES)
-        self._directory = "" if packed else library()
+        self._directory = library() if self._may_be_installed(kwargs) else ""
         try:
             result: dict[str, Any] = super()._execute_module(*args, **kwargs)
         finally:
@@ -112,6 +127,12 @@ class InstalledModules(ActionBase):
         if result.get(MISSING):
             result = super()._execute_module(*args, **kwargs)
         return result
+
+    def _may_be_installed(self, given: dict[str, Any]) -> bool:
+        """Not where it could not say that it needs packing, and where somebody wants what only a packed module has."""
+        limit = constants.config.get_config_value("PYTHON_MODULE_RLIMIT_NOFILE", variables=given.get("task_vars"))
+        wants_packed = given.get("wrap_async") or constants.DEFAULT_KEEP_REMOTE_FILES or limit
+        return not wants_packed and ansible.release.__version__.startswith(KNOWN_CORES)
 
     def _configure_module(self, module_name: str, module_args: Any, task_vars: Any) -> tuple[Any, str]:
         """What is sent, and which file of the host it runs, for those who ask with -vvv."""
@@ -121,5 +142,5 @@ class InstalledModules(ActionBase):
             return packed
         smallest, _path = super()._configure_module(SMALLEST, {}, task_vars)
         script = script_for(name, module_args, directory=self._directory).encode()
-        place = os.path.join(self._directory, *NAMESPACE.split("."), "modules", f"{name}.py")
+        place = os.path.join(self._directory, PLACE, "modules", f"{name}.py")
         return dataclasses.replace(smallest, b_module_data=script, serialization_profile=PROFILE), place

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,12 +13,14 @@ from typing import Any
 import ansible.release
 import pytest
 import yaml
+from ansible.plugins.action import ActionBase
 
 from ansible_collections.slipway.webapp.plugins.module_utils import _installation
 from ansible_collections.slipway.webapp.plugins.plugin_utils.installed import (
     COLLECTION,
     KNOWN_CORES,
     NAMESPACE,
+    InstalledModules,
     library,
     module_files,
     script_for,
@@ -46,7 +49,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> str:
     version = _installation.version_of(_installation.MODULES, files)
     package = _installation.Package(str(tmp_path_factory.mktemp("lib")), _installation.MODULES, version)
     for step in _installation.plan(package):
-        _installation.apply(package, step, files)
+        _installation.apply(package, step, files, now=0.0)
     return package.directory
 
 
@@ -102,6 +105,66 @@ def test_the_name_of_the_directory_is_found_once_for_a_run(monkeypatch: pytest.M
     assert first.startswith("/usr/lib/slipway/.slipway_modules-")
     (tmp_path / "slipway_modules").write_text(".slipway_modules-other", encoding="utf-8")
     assert library() == "/usr/lib/slipway/.slipway_modules-other"
+
+
+class Answers(ActionBase):  # type: ignore[misc]
+    """In the place of Ansible's own class: says from which directory a module would have run."""
+
+    def _execute_module(self, *_args: Any, **_kwargs: Any) -> dict[str, Any]:
+        asked: list[str] = self.__dict__.setdefault("asked", [])
+        asked.append(self._directory)
+        return {"needs_packing": True} if self._directory else {"changed": False}
+
+
+class Action(InstalledModules, Answers):
+    """What an action of this collection is."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        raise NotImplementedError
+
+
+@pytest.fixture
+def action(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Action:
+    monkeypatch.setattr("ansible.constants.DEFAULT_LOCAL_TMP", str(tmp_path))
+    (tmp_path / "slipway_modules").write_text("here", encoding="utf-8")
+    return Action()
+
+
+def test_a_host_that_has_none_is_sent_the_module_once(action: Action) -> None:
+    assert action._execute_module(module_name="slipway.webapp.slot", task_vars={}) == {"changed": False}
+    assert action.asked == ["/usr/lib/slipway/here", ""]
+
+
+@pytest.mark.parametrize(
+    ("where", "value"),
+    [("ansible.release.__version__", "2.22.0"), ("ansible.constants.DEFAULT_KEEP_REMOTE_FILES", True)],
+)
+def test_where_a_packed_module_is_wanted_it_is_packed(
+    monkeypatch: pytest.MonkeyPatch, action: Action, where: str, value: object
+) -> None:
+    monkeypatch.setattr(where, value)
+    action._execute_module(module_name="slipway.webapp.slot", task_vars={})
+    assert action.asked == [""]
+
+
+def test_what_goes_on_by_itself_is_packed(action: Action) -> None:
+    action._execute_module(task_vars={}, wrap_async=True)
+    action._execute_module(task_vars={"ansible_python_module_rlimit_nofile": 1024})
+    assert action.asked == ["", ""]
+
+
+def test_a_directory_that_is_removed_meanwhile_takes_no_result_away(directory: str, tmp_path: Path) -> None:
+    """All that a module needs until it has answered is imported before it begins."""
+    shutil.copytree(directory, tmp_path / "modules")
+    module = tmp_path / "modules" / NAMESPACE.replace(".", "/") / "modules" / "program.py"
+    gone = f"import shutil\nshutil.rmtree({str(tmp_path / 'modules')!r})\n"
+    module.write_text(module.read_text().replace('if __name__ == "__main__":\n', f'{gone}if __name__ == "__main__":\n'))
+    result = run("program", {"app": "shop"}, directory=str(tmp_path / "modules"))
+    assert "package" in result["msg"]
+    assert not (tmp_path / "modules").exists()
 
 
 def test_it_is_known_how_this_core_starts_a_module() -> None:

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -19,13 +20,13 @@ FILES = {"__init__.py": "", "cli.py": "print('one')\n", "inner/__init__.py": "",
 LAUNCHER = "import slipway_thing.cli\n"
 
 
-def install(tmp_path: Path, *, launcher: str = LAUNCHER, **changed: str) -> list[str]:
+def install(tmp_path: Path, *, launcher: str = LAUNCHER, days: float = 0, **changed: str) -> list[str]:
     files = {**FILES, **changed}
     version = _installation.version_of("slipway_thing", files)
     wanted = Package(str(tmp_path), "slipway_thing", version, "slipway-thing" if launcher else "", launcher)
     steps = _installation.plan(wanted)
     for step in steps:
-        _installation.apply(wanted, step, files)
+        _installation.apply(wanted, step, files, now=time.time() + 86400 * days)
     return [step.name for step in steps]
 
 
@@ -37,13 +38,37 @@ def test_it_runs_and_a_second_time_nothing_is_done(tmp_path: Path) -> None:
     assert install(tmp_path) == []
 
 
-def test_a_new_version_keeps_the_one_before_for_who_still_runs_it(tmp_path: Path) -> None:
+def versions(tmp_path: Path) -> int:
+    return len(list(tmp_path.glob(".slipway_thing-*")))
+
+
+def test_an_old_version_stays_for_a_day_for_who_still_runs_it(tmp_path: Path) -> None:
     install(tmp_path)
     assert install(tmp_path, **{"cli.py": "print('two')\n"}) == ["package"]
-    assert len(list(tmp_path.glob(".slipway_thing-*"))) == 2
-    assert install(tmp_path, **{"cli.py": "print('three')\n"}) == ["package"]
-    assert len(list(tmp_path.glob(".slipway_thing-*"))) == 2
-    assert (tmp_path / "slipway_thing" / "cli.py").read_text() == "print('three')\n"
+    assert install(tmp_path, **{"cli.py": "print('three')\n"}, days=0.9) == ["package"]
+    assert versions(tmp_path) == 3
+    assert install(tmp_path, **{"cli.py": "print('four')\n"}, days=1.1) == ["package"]
+    assert versions(tmp_path) == 3, "the second is old since 0.9 days, the third since now"
+    assert (tmp_path / "slipway_thing" / "cli.py").read_text() == "print('four')\n"
+
+
+def test_two_controllers_of_different_versions_do_not_take_each_others_away(tmp_path: Path) -> None:
+    other = {"cli.py": "print('two')\n"}
+    install(tmp_path)
+    install(tmp_path, **other)
+    assert install(tmp_path) == ["package"]
+    assert install(tmp_path, **other, days=5) == ["package"]
+    assert versions(tmp_path) == 2
+
+
+def test_what_has_lost_a_file_is_made_anew(tmp_path: Path) -> None:
+    install(tmp_path)
+    (tmp_path / "slipway_thing" / "cli.py").unlink()
+    (tmp_path / ".slipway_thing-0000.partial").mkdir()
+    assert install(tmp_path) == ["package"]
+    assert (tmp_path / "slipway_thing" / "cli.py").read_text() == "print('one')\n"
+    assert versions(tmp_path) == 1
+    assert install(tmp_path) == []
 
 
 def test_a_directory_that_somebody_removed_comes_back(tmp_path: Path) -> None:
@@ -84,7 +109,7 @@ def test_what_came_is_what_was_announced(tmp_path: Path) -> None:
     wanted = Package(str(tmp_path), "slipway_thing", _installation.version_of("slipway_thing", FILES))
     (step,) = _installation.plan(wanted)
     with pytest.raises(SlipwayError, match="other files than were announced"):
-        _installation.apply(wanted, step, {**FILES, "cli.py": "print('on'"})
+        _installation.apply(wanted, step, {**FILES, "cli.py": "print('on'"}, now=0.0)
     assert not list(tmp_path.iterdir())
 
 
