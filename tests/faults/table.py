@@ -135,7 +135,8 @@ def _cell(row: re.Match[str]) -> Cell:
 
 def write(results: Mapping[str, Path] = RESULTS, *, page: Path = PAGE) -> None:
     """Put what was counted into the page; ValueError where that cannot be."""
-    found = {runtime: read(path) for runtime, path in results.items()}
+    # What no run here has counted stays as the page has it.
+    found = {runtime: read(path) if path.exists() else kept(runtime, page=page) for runtime, path in results.items()}
     if not any(found.values()):
         raise ValueError(f"There is no {' and no '.join(map(str, results.values()))}. Run: make faults")
     text = page.read_text()

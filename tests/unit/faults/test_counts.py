@@ -238,6 +238,9 @@ def test_a_run_goes_on_from_what_the_page_has(tmp_path: Path) -> None:
     (cell,) = table.kept("systemd", page=page)
     assert (cell.good, cell.key, table.row(cell)) == (True, excused.key, table.row(excused))
     assert [one.key for one in table.kept("docker", page=page)] == [GOOD.key]
+    results["docker"].unlink()
+    table.write(results, page=page)
+    assert [one.key for one in table.kept("docker", page=page)] == [GOOD.key]
 
 
 def test_the_matrix_is_what_was_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
