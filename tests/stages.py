@@ -30,7 +30,7 @@ BUILD = ROOT / ".build"
 REPORTS = BUILD / "reports"
 NO_TESTS_COLLECTED = 5
 FAILED_TESTS = 1
-SAID = 600  # characters of what a failed test said
+SAID = 300  # characters of the beginning and of the end of what a failed test said
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -120,16 +120,21 @@ def took(stages: Sequence[Stage]) -> str:
 
 
 def failures(stages: Sequence[Stage]) -> list[str]:
-    """A line for each test that failed, with the beginning of what it said: among all lines it is lost."""
+    """A line for each test that failed: where it said so, it is lost between the lines of all others."""
     found = []
     for stage in stages:
         report = REPORTS / f"{stage.name}.xml"
         for test in ElementTree.parse(report).getroot().iter("testcase") if report.exists() else ():
-            for kind in ("failure", "error"):
-                for one in test.findall(kind):
-                    said = " | ".join((one.get("message") or "").splitlines())
-                    found.append(f"{stage.name}: {test.get('classname')}::{test.get('name')}: {said[:SAID]}")
+            name = f"{stage.name}: {test.get('classname')}::{test.get('name')}"
+            found += [f"{name}: {_said(one)}" for one in (*test.findall("failure"), *test.findall("error"))]
     return found
+
+
+def _said(failure: ElementTree.Element) -> str:
+    """Beginning and end of the error in one line: of a command that failed the end tells most."""
+    lines = [line[1:].strip() for line in (failure.text or "").splitlines() if line.startswith("E ")]
+    said = " | ".join(lines or (failure.get("message") or "").splitlines())
+    return said if len(said) <= 2 * SAID else f"{said[:SAID]} ... {said[-SAID:]}"
 
 
 def judged(count: Count, *, code: int) -> Count:

@@ -85,7 +85,8 @@ def is_whole(package: Package) -> bool:
         for name in names:
             place = os.path.join(directory, name)
             if not name.endswith(".pyc"):
-                found[os.path.relpath(place, package.directory)] = read_text(place) or ""
+                with open(place, encoding="utf-8", errors="replace", newline="") as stream:
+                    found[os.path.relpath(place, package.directory)] = stream.read()
     return bool(found) and version_of(package.name, found) == package.version
 
 
@@ -132,7 +133,7 @@ def _write(files: Mapping[str, str], target: str) -> None:
         for path, text in files.items():
             place = os.path.join(partial, path)
             os.makedirs(os.path.dirname(place), mode=0o755, exist_ok=True)
-            with open(place, "w", encoding="utf-8") as stream:
+            with open(place, "w", encoding="utf-8", newline="") as stream:
                 stream.write(text)
             os.chmod(place, 0o644)
             if place.endswith(".py"):
@@ -149,9 +150,11 @@ def _write(files: Mapping[str, str], target: str) -> None:
 
 def _remove(directory: str) -> None:
     """Under another name first: what has lost some of its files must not be taken for the whole."""
+    removed = f"{directory}.removed"
+    shutil.rmtree(removed, ignore_errors=True)  # of a removal that was cut off
     if os.path.isdir(directory):
-        os.rename(directory, f"{directory}.removed")
-    shutil.rmtree(f"{directory}.removed", ignore_errors=True)
+        os.rename(directory, removed)
+        shutil.rmtree(removed, ignore_errors=True)
 
 
 def _tidy(package: Package, *, now: float) -> None:

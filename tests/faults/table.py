@@ -21,10 +21,6 @@ HEAD = (
     f"| --- | --- | {' | '.join(['---:'] * len(NUMBERS))} | --- | --- |"
 )
 # What row() writes of a good cell.
-COUNTS = (
-    *("requests_sent", "requests_failed", "requests_excused"),
-    *("tasks_sent", "tasks_lost", "tasks_excused", "tasks_doubled"),
-)
 GOOD_ROW = re.compile(
     r"^\| (?P<step>[a-z0-9 ]+) \| (?P<fault>[a-z ]+) \| (?P<requests_sent>\d+)"
     r" \| (?P<requests_failed>\d+)(?: \((?P<requests_excused>\d+)\))? \| (?P<tasks_sent>\d+)"
@@ -120,16 +116,21 @@ def kept(runtime: str, *, page: Path = PAGE) -> list[Cell]:
 
 def _cell(row: re.Match[str]) -> Cell:
     """What a row does not say is what it is in every good cell."""
-    counts = {name: int(row[name] or 0) for name in COUNTS}
     return Cell(
         step=row["step"].replace(" ", "_"),
         fault=row["fault"].replace(" ", "_"),
+        requests_sent=int(row["requests_sent"]),
+        requests_failed=int(row["requests_failed"]),
+        requests_excused=int(row["requests_excused"] or 0),
+        tasks_sent=int(row["tasks_sent"]),
+        tasks_lost=int(row["tasks_lost"]),
+        tasks_excused=int(row["tasks_excused"] or 0),
+        tasks_doubled=int(row["tasks_doubled"]),
         seconds_without_beat=float(row["beat"]),
         seconds_to_uniform=float(row["uniform"]),
         seconds_after_return=0.0,
         healed=True,
         healed_by=row["healed_by"],
-        **counts,
     )
 
 

@@ -66,4 +66,4 @@ def test_modules_run_from_the_host_and_are_sent_where_it_has_none(board: Site, t
 
 def used(output: str, module: str) -> str:
     """The file of a module that Ansible said last that it used."""
-    return re.findall(rf"Using module file (\S+/{module}\.py)", output)[-1]
+    return str(re.findall(rf"Using module file (\S+/{module}\.py)", output)[-1])

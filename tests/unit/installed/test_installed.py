@@ -107,7 +107,7 @@ def test_the_name_of_the_directory_is_found_once_for_a_run(monkeypatch: pytest.M
     assert library() == "/usr/lib/slipway/.slipway_modules-other"
 
 
-class Answers(ActionBase):  # type: ignore[misc]
+class Answers(ActionBase):
     """In the place of Ansible's own class: says from which directory a module would have run."""
 
     def _execute_module(self, *_args: Any, **_kwargs: Any) -> dict[str, Any]:

@@ -63,12 +63,21 @@ def test_two_controllers_of_different_versions_do_not_take_each_others_away(tmp_
 
 def test_what_has_lost_a_file_is_made_anew(tmp_path: Path) -> None:
     install(tmp_path)
-    (tmp_path / "slipway_thing" / "cli.py").unlink()
+    damaged = (tmp_path / "slipway_thing").resolve()
+    (damaged / "cli.py").unlink()
     (tmp_path / ".slipway_thing-0000.partial").mkdir()
+    (tmp_path / f"{damaged.name}.removed" / "inner").mkdir(parents=True)
     assert install(tmp_path) == ["package"]
     assert (tmp_path / "slipway_thing" / "cli.py").read_text() == "print('one')\n"
     assert versions(tmp_path) == 1
     assert install(tmp_path) == []
+
+
+def test_what_the_disk_has_spoilt_is_made_anew(tmp_path: Path) -> None:
+    install(tmp_path)
+    (tmp_path / "slipway_thing" / "cli.py").write_bytes(b"print('\xff')\n")
+    assert install(tmp_path) == ["package"]
+    assert (tmp_path / "slipway_thing" / "cli.py").read_text() == "print('one')\n"
 
 
 def test_a_directory_that_somebody_removed_comes_back(tmp_path: Path) -> None:
