@@ -172,3 +172,12 @@ def test_it_is_known_how_this_core_starts_a_module() -> None:
     runtime = yaml.safe_load((COLLECTION / "meta" / "runtime.yml").read_text(encoding="utf-8"))
     assert runtime["requires_ansible"] == ">=2.19.0,<2.22.0"
     assert ansible.release.__version__.startswith(KNOWN_CORES)
+
+
+def test_each_module_of_the_hosts_comes_to_them_this_way() -> None:
+    """One that is forgotten in the routing works, and costs its time for ever."""
+    runtime = yaml.safe_load((COLLECTION / "meta" / "runtime.yml").read_text(encoding="utf-8"))
+    with_an_action = {path.stem for path in (COLLECTION / "plugins" / "action").glob("*.py")}
+    on_the_controller = {"smoke"}
+    of_an_application = set(runtime["action_groups"]["webapp"])
+    assert set(runtime["plugin_routing"]["modules"]) == of_an_application - with_an_action - on_the_controller
