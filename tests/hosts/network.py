@@ -45,7 +45,7 @@ def _free(client: docker.DockerClient, plan: Plan) -> _Network:
     for candidate in plan.network.supernet(new_prefix=16).subnets(new_prefix=24):
         if candidate != plan.network and not any(n.overlaps(candidate) for n in taken):
             return candidate
-    raise HostsError("No free network for test hosts: remove some (python -m tests.hosts status --all).")
+    raise HostsError("No free network for test hosts: remove some (python -m tests.hosts status).")
 
 
 def _taken(client: docker.DockerClient) -> list[_Network]:

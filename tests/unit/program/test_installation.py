@@ -9,12 +9,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from ansible_collections.slipway.webapp.plugins.module_utils import _installation
 from ansible_collections.slipway.webapp.plugins.module_utils._errors import SlipwayError
+from ansible_collections.slipway.webapp.plugins.module_utils._files import locked
 from ansible_collections.slipway.webapp.plugins.module_utils._installation import Package
+from ansible_collections.slipway.webapp.plugins.modules import program
 
 FILES = {"__init__.py": "", "cli.py": "print('one')\n", "inner/__init__.py": "", "inner/fine.sql": "SELECT 1\n"}
 LAUNCHER = "import slipway_thing.cli\n"
@@ -130,3 +133,13 @@ def test_a_package_that_nobody_starts_has_no_launcher(tmp_path: Path) -> None:
 def test_a_host_without_the_place_is_told_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(SlipwayError, match=r"slipway\.webapp\.host"):
         install(tmp_path / "nowhere")
+
+
+def test_two_do_not_install_on_one_host_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They would tidy away what the other one is writing."""
+    monkeypatch.setattr(program, "LOCK", str(tmp_path / "lock"))
+    monkeypatch.setattr(program, "WAIT_SECONDS", 0.0)
+    params = {"app": "shop", "modules": True, "version": ".slipway_modules-0", "upload": None}
+    module = SimpleNamespace(check_mode=False, params={**params, "launcher": None, "launcher_text": None})
+    with locked(str(tmp_path / "lock")), pytest.raises(SlipwayError, match="the installation of a program"):
+        program.run(module)
