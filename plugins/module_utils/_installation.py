@@ -30,11 +30,9 @@ from ansible_collections.slipway.webapp.plugins.module_utils._files import (
 from ansible_collections.slipway.webapp.plugins.module_utils._plan import Step
 
 NAME = r"_?[a-z][a-z0-9_]*"
-KEPT_SECONDS = 86400.0  # longer than any module or program runs
 FILE = rf"({NAME}/)*[a-z_][a-z0-9_]*\.[a-z]+"
-
-
-MODULES = "slipway_modules"
+MODULES = "slipway_modules"  # the package of the modules themselves
+KEPT_SECONDS = 86400.0  # longer than any module or program runs
 
 
 def version_of(name: str, files: Mapping[str, str]) -> str:
@@ -85,6 +83,7 @@ def is_whole(package: Package) -> bool:
         for name in names:
             place = os.path.join(directory, name)
             if not name.endswith(".pyc"):
+                # Not read_text: what is damaged is other text here, not an error.
                 with open(place, encoding="utf-8", errors="replace", newline="") as stream:
                     found[os.path.relpath(place, package.directory)] = stream.read()
     return bool(found) and version_of(package.name, found) == package.version

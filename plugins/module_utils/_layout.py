@@ -15,6 +15,7 @@ SLOTS = ("blue", "green")
 PROCESSES = ("web", "worker", "beat")
 BUCKETS = 20
 LIBRARY = "/usr/lib/slipway"
+LIBRARY_LOCK = "/run/slipway-programs.lock"  # of who installs there
 PREVIEW = "preview"  # beside the buckets: a link to the directory of the slot that testers are sent to
 
 # 24, because a user of Linux has 32 at most, and one of ours is called NAME_scratch.

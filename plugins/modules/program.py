@@ -68,19 +68,17 @@ actions:
   sample: [install /usr/lib/slipway/slipway_backup]
 """
 
-import json
 import os
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.slipway.webapp.plugins.module_utils import _installation
-from ansible_collections.slipway.webapp.plugins.module_utils._files import locked
+from ansible_collections.slipway.webapp.plugins.module_utils._files import locked, read_json
 from ansible_collections.slipway.webapp.plugins.module_utils._host import HostClock, guarded
-from ansible_collections.slipway.webapp.plugins.module_utils._layout import Layout
+from ansible_collections.slipway.webapp.plugins.module_utils._layout import LIBRARY_LOCK, Layout
 from ansible_collections.slipway.webapp.plugins.module_utils._plan import carry_out
 
-LOCK = "/run/slipway-programs.lock"
 WAIT_SECONDS = 60.0
 
 
@@ -97,25 +95,17 @@ def run(module: AnsibleModule) -> dict[str, Any]:
         there = os.path.isdir(package.library)
         return _told([step.summary for step in _installation.plan(package)] if there else [f"install {package.link}"])
     # Applications of one host share it, and may be provisioned at the same time.
-    with locked(LOCK, wait_seconds=WAIT_SECONDS, what="the installation of a program"):
+    with locked(LIBRARY_LOCK, wait_seconds=WAIT_SECONDS, what="the installation of a program"):
         steps = _installation.plan(package)
         if steps and not given["upload"] and not _installation.is_whole(package):
             return {"changed": False, "actions": [], "needs_files": True}
-        files, now = _read(given["upload"]), HostClock().now()
+        files, now = read_json(given["upload"]) if given["upload"] else {}, HostClock().now()
         return _told(carry_out(steps, lambda step: _installation.apply(package, step, files, now=now)))
 
 
 def _told(actions: list[str]) -> dict[str, Any]:
     diff = {"before": "", "after": "".join(f"{action}\n" for action in actions)}
     return {"changed": bool(actions), "actions": actions, "diff": diff}
-
-
-def _read(upload: str | None) -> dict[str, str]:
-    if not upload:
-        return {}
-    with open(upload, encoding="utf-8") as stream:
-        files: dict[str, str] = json.load(stream)
-    return files
 
 
 def main() -> None:

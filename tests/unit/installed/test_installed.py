@@ -73,7 +73,7 @@ def test_nothing_is_compiled_when_it_runs(directory: str) -> None:
     assert compiled == set(Path(directory).rglob("*.py"))
 
 
-def test_a_module_answers_as_it_does_when_it_is_packed(directory: str) -> None:
+def test_a_module_runs_and_answers(directory: str) -> None:
     given = {"app": "shop", "modules": True, "version": ".slipway_modules-0"}
     result = run("program", {**given, "_ansible_check_mode": True}, directory=directory)
     assert (result["changed"], len(result["actions"])) == (True, 1)
@@ -108,11 +108,12 @@ def test_the_name_of_the_directory_is_found_once_for_a_run(monkeypatch: pytest.M
 
 
 class Answers(ActionBase):
-    """In the place of Ansible's own class: says from which directory a module would have run."""
+    """In the place of Ansible's own class: keeps from which directory a module would have run."""
+
+    asked: list[str]
 
     def _execute_module(self, *_args: Any, **_kwargs: Any) -> dict[str, Any]:
-        asked: list[str] = self.__dict__.setdefault("asked", [])
-        asked.append(self._directory)
+        self.asked.append(self._directory)
         return {"needs_packing": True} if self._directory else {"changed": False}
 
 
@@ -120,7 +121,7 @@ class Action(InstalledModules, Answers):
     """What an action of this collection is."""
 
     def __init__(self) -> None:
-        self.asked: list[str] = []
+        self.asked = []
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         raise NotImplementedError

@@ -137,7 +137,7 @@ def test_a_host_without_the_place_is_told_what_to_do(tmp_path: Path) -> None:
 
 def test_two_do_not_install_on_one_host_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """They would tidy away what the other one is writing."""
-    monkeypatch.setattr(program, "LOCK", str(tmp_path / "lock"))
+    monkeypatch.setattr(program, "LIBRARY_LOCK", str(tmp_path / "lock"))
     monkeypatch.setattr(program, "WAIT_SECONDS", 0.0)
     params = {"app": "shop", "modules": True, "version": ".slipway_modules-0", "upload": None}
     module = SimpleNamespace(check_mode=False, params={**params, "launcher": None, "launcher_text": None})
